@@ -1,0 +1,7 @@
+//! One function for each row of the table.
+
+pub(crate) mod engine;
+pub(crate) mod floor;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod stream;

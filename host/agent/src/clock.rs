@@ -1,0 +1,83 @@
+//! The agent's clock: wall time that is steady between corrections, because it is carried by monotonic time.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use roundsman_model::time::{Timestamp, nanos};
+
+/// Smaller differences are left alone until the next look: reading two clocks is not exact.
+pub(crate) const TOLERANCE: Duration = Duration::from_millis(5);
+/// How often the system's wall clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Wall time, anchored at one reading of both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    instant: Instant,
+    wall: Timestamp,
+    looked: Instant,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub(crate) fn start() -> Self {
+        let instant = Instant::now();
+        Self { instant, wall: system_now(), looked: instant }
+    }
+
+    /// Now, by the anchor.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// Which wall time an instant had.
+    pub(crate) fn at(&self, instant: Instant) -> Timestamp {
+        match instant.checked_duration_since(self.instant) {
+            Some(after) => self.wall + after,
+            None => self.wall - self.instant.duration_since(instant),
+        }
+    }
+
+    /// When a wall time comes; now if it has passed.
+    pub(crate) fn instant_of(&self, wall: Timestamp) -> Instant {
+        self.instant + Duration::from_nanos(u64::try_from(wall.0.saturating_sub(self.wall.0)).unwrap_or(0))
+    }
+
+    /// Follows the system's clock once a second. Returns by how much it was off when it had to be set.
+    pub(crate) fn follow(&mut self) -> Option<i64> {
+        let instant = Instant::now();
+        if instant.duration_since(self.looked) < LOOK_EVERY {
+            return None;
+        }
+        self.looked = instant;
+        let system = system_now();
+        let off = system.0.saturating_sub(self.at(instant).0);
+        if off.unsigned_abs() <= nanos(TOLERANCE).unsigned_abs() {
+            return None;
+        }
+        (self.instant, self.wall) = (instant, system);
+        Some(off)
+    }
+}
+
+/// The system's wall clock.
+pub(crate) fn system_now() -> Timestamp {
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => Timestamp(nanos(since)),
+        Err(before) => Timestamp(-nanos(before.duration())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_and_wall_times_match() {
+        let clock = Clock::start();
+        let later = clock.instant + Duration::from_secs(3);
+        let wall = clock.at(later);
+        assert_eq!(wall, clock.wall + Duration::from_secs(3));
+        assert_eq!(clock.instant_of(wall), later);
+        assert_eq!(clock.instant_of(clock.wall - Duration::from_secs(1)), clock.instant);
+    }
+}

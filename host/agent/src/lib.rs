@@ -1,0 +1,34 @@
+//! The agent as a library: configuration, the engine's loop, the command line; [`agent::Agent::start`] is the way in.
+//!
+//! - `config`, `checks`, `problem`, `lastgood`: what operators write; `watch`: the directories in which they write it
+//! - `agent`: start and stop; `tasks`: whose end matters; `shared`, `published`: what the parts share and show
+//! - `coordinator`: from files to plugins (`plugins`) and prepared checks (`prepare`, `subject`)
+//! - `engine`: the loop of schedule, runs and records (`outcome`, `clock`, `stats`); `guests`: the threads on which plugins
+//!   run; `ends`: how the loop hears that they have
+//! - `adapters`: what the web asks for; `process`: what the operating system says of us
+//! - `cmd`: one file for each subcommand
+//!
+//! Absent by design: Wasmtime, SQLite, InfluxDB's protocol, HTTP: each has a crate of its own.
+
+mod adapters;
+pub mod agent;
+pub mod checks;
+mod clock;
+pub mod cmd;
+pub mod config;
+mod coordinator;
+mod ends;
+mod engine;
+mod guests;
+pub mod lastgood;
+mod outcome;
+mod plugins;
+mod prepare;
+pub mod problem;
+mod process;
+mod published;
+mod shared;
+mod stats;
+mod subject;
+mod tasks;
+pub mod watch;

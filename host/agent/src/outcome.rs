@@ -1,0 +1,98 @@
+//! From what the sandbox reports to what a record says.
+
+use std::sync::Arc;
+
+use roundsman_model::record::{Blame, Finding, Point, Status};
+use roundsman_model::time::Timestamp;
+use roundsman_plugin::job::{Level, LogLine, Report};
+
+use crate::clock::Clock;
+
+/// The part of a record that a run decides.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) status: Status,
+    pub(crate) blame: Blame,
+    pub(crate) code: Option<Arc<str>>,
+    pub(crate) summary: Arc<str>,
+    pub(crate) started: Timestamp,
+    pub(crate) ended: Timestamp,
+    pub(crate) latency_ns: Option<u64>,
+    pub(crate) duration_ns: u64,
+    pub(crate) lag_ns: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) points: Vec<Point>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) memory: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) log: Vec<roundsman_store::LogLine>,
+}
+
+/// What a run that took place comes to.
+pub(crate) fn of_report(report: Report, clock: &Clock, due: Timestamp) -> Outcome {
+    // A run that did not get as far as its first instruction began when it ended.
+    let began = report.began.unwrap_or(report.ended);
+    let started = clock.at(began);
+    Outcome {
+        status: report.status,
+        blame: report.blame,
+        code: report.code,
+        summary: report.summary.into(),
+        started,
+        ended: clock.at(report.ended),
+        latency_ns: report.latency.map(nanos),
+        duration_ns: nanos(report.ended.duration_since(began)),
+        lag_ns: nanos(started.since(due)),
+        cpu_ns: nanos(report.cpu),
+        points: report.points,
+        findings: report.findings,
+        memory: report.memory_changes,
+        log: report.log.into_iter().map(line).collect(),
+    }
+}
+
+impl Outcome {
+    /// The plugin cannot be used: nothing is known of the target, and the history says why.
+    pub(crate) fn without_plugin(why: Arc<str>, blame: Blame, now: Timestamp) -> Self {
+        Self::unknown(blame, "plugin", why, now)
+    }
+
+    /// The task of the run panicked: a defect of ours.
+    pub(crate) fn died(now: Timestamp) -> Self {
+        Self::unknown(Blame::Host, "internal", "the run ended without a word; the log says more".into(), now)
+    }
+
+    fn unknown(blame: Blame, code: &str, summary: Arc<str>, now: Timestamp) -> Self {
+        Self {
+            status: Status::Unknown,
+            blame,
+            code: Some(code.into()),
+            summary,
+            started: now,
+            ended: now,
+            latency_ns: None,
+            duration_ns: 0,
+            lag_ns: 0,
+            cpu_ns: 0,
+            points: Vec::new(),
+            findings: Vec::new(),
+            memory: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn line(line: LogLine) -> roundsman_store::LogLine {
+    use roundsman_store::LogLevel;
+    let level = match line.level {
+        Level::Trace => LogLevel::Trace,
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    };
+    roundsman_store::LogLine { level, text: line.text }
+}

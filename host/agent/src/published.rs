@@ -1,0 +1,217 @@
+//! What everybody else sees, and only once it is committed: the board, and events for whoever listens.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use roundsman_model::board::{Board, Configured, Entry as Line, Last};
+use roundsman_model::key::Key;
+use roundsman_model::record::Record;
+use roundsman_model::time::Timestamp;
+use roundsman_store::Entry;
+use roundsman_web::view;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::subject::Prepared;
+
+/// Events that a slow listener may lag behind before it loses the oldest.
+const EVENTS: usize = 1024;
+/// Callers that wait for one run of one key.
+const MAX_WAITERS: usize = 64;
+
+/// Somebody who asked for a run.
+#[derive(Debug)]
+struct Waiter {
+    asked: Timestamp,
+    tell: oneshot::Sender<Record>,
+}
+
+/// Made before the store, because the store's writer publishes.
+#[derive(Debug)]
+pub(crate) struct Published {
+    board: RwLock<Board>,
+    events: broadcast::Sender<view::Event>,
+    /// Rows committed since the start: forwarders wait for it to grow.
+    rows: watch::Sender<u64>,
+    /// How each line of the board becomes stale.
+    prepared: Mutex<HashMap<Key, Prepared>>,
+    waiters: Mutex<HashMap<Key, Vec<Waiter>>>,
+    /// Last records of an earlier life, of keys that are not on the board yet.
+    recalled: Mutex<HashMap<Key, Last>>,
+}
+
+impl Published {
+    pub(crate) fn new() -> Self {
+        Self {
+            board: RwLock::default(),
+            events: broadcast::Sender::new(EVENTS),
+            rows: watch::Sender::new(0),
+            prepared: Mutex::default(),
+            recalled: Mutex::default(),
+            waiters: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn board(&self) -> RwLockReadGuard<'_, Board> {
+        self.board.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn board_mut(&self) -> RwLockWriteGuard<'_, Board> {
+        self.board.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<Key, Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recalled(&self) -> MutexGuard<'_, HashMap<Key, Last>> {
+        self.recalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<Key, Vec<Waiter>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<view::Event> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn rows(&self) -> watch::Receiver<u64> {
+        self.rows.subscribe()
+    }
+
+    pub(crate) fn say(&self, event: view::Event) {
+        // Nobody may be listening.
+        drop(self.events.send(event));
+    }
+
+    /// Resolves with the next record of a run of this key that began after it was asked for: the run that was asked
+    /// for, or one by a tick that came first. With an error when there will be no run.
+    pub(crate) fn await_run(&self, key: &Key, asked: Timestamp) -> Option<oneshot::Receiver<Record>> {
+        let mut waiters = self.waiters();
+        let list = waiters.entry(key.clone()).or_default();
+        list.retain(|waiter| !waiter.tell.is_closed());
+        if list.len() >= MAX_WAITERS {
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        list.push(Waiter { asked, tell });
+        Some(told)
+    }
+
+    /// Called by the store's writer with what it has just committed.
+    pub(crate) fn publish(&self, entries: &[Entry]) {
+        let mut board = self.board_mut();
+        let prepared = self.prepared();
+        for entry in entries {
+            match entry {
+                Entry::Record(recorded) => {
+                    let record = &recorded.record;
+                    let stale_at = prepared.get(&record.key).map(|p| p.stale_at(record.time));
+                    board.apply(record, recorded.counts, stale_at);
+                }
+                Entry::Counted { key, counts, .. } => {
+                    if let Some(line) = board.get_mut(key) {
+                        line.counts = *counts;
+                    }
+                }
+                Entry::Forget { .. } => {}
+            }
+        }
+        drop((board, prepared));
+        self.tell(entries);
+        self.rows.send_modify(|rows| *rows += entries.len() as u64);
+    }
+
+    fn tell(&self, entries: &[Entry]) {
+        let listening = self.events.receiver_count() > 0;
+        for entry in entries {
+            let Entry::Record(recorded) = entry else { continue };
+            let record = &recorded.record;
+            self.answer(record);
+            if listening {
+                self.say(view::Event::Record(view::Ran::of(record)));
+                if let Some(change) = recorded.change {
+                    let summary = record.summary.clone();
+                    self.say(view::Event::Transition(view::Transition::of(&record.key, change, summary, None)));
+                }
+            }
+        }
+    }
+
+    fn answer(&self, record: &Record) {
+        let mut waiters = self.waiters();
+        let Some(list) = waiters.get_mut(&record.key) else { return };
+        let (answered, left) = list.drain(..).partition(|waiter| record.started >= waiter.asked);
+        *list = left;
+        if list.is_empty() {
+            waiters.remove(&record.key);
+        }
+        // Who waits may have gone.
+        Vec::into_iter(answered).for_each(|waiter: Waiter| drop(waiter.tell.send(record.clone())));
+    }
+
+    /// A check appeared or changed; with what an earlier life of the agent left, if it did.
+    pub(crate) fn configure(&self, prepared: &Prepared, past: Option<&roundsman_store::Subject>, now: Timestamp) {
+        let (check, key) = (&prepared.check, prepared.key());
+        let configured = Configured {
+            plugin: check.plugin.clone(),
+            labels: check.labels.clone().into(),
+            owner: check.owner.as_deref().map(Into::into),
+            runbook: check.runbook.as_deref().map(Into::into),
+            enabled: check.enabled,
+        };
+        let mut board = self.board_mut();
+        let seen = board.get(key).and_then(|line| line.last.as_ref()).map(|last| last.time);
+        // A new check has its first ticks before it; one from before the restart had its last record then.
+        let last = seen.or(past.map(|past| past.high_water)).unwrap_or(now + check.initial_delay);
+        let stale_at = prepared.stale_at(last);
+        let line = board.configure(key.clone(), configured, now, Some(stale_at));
+        if let Some(past) = past {
+            line.standing = past.standing.unwrap_or(line.standing);
+            line.counts = past.counts;
+            line.last = line.last.take().or_else(|| self.recalled().remove(key));
+        }
+        drop(board);
+        self.prepared().insert(key.clone(), prepared.clone());
+    }
+
+    /// Shows the last record of an earlier life, unless there is a newer one by now.
+    pub(crate) fn recall(&self, record: &Record) {
+        let mut board = self.board_mut();
+        match board.get_mut(&record.key) {
+            Some(line) if line.last.is_none() => line.last = Some(Last::of(record)),
+            Some(_) => {}
+            None => {
+                self.recalled().insert(record.key.clone(), Last::of(record));
+            }
+        }
+    }
+
+    /// Lends a function that tells when a key is due next.
+    pub(crate) fn next_runs(&self, now: Timestamp, mut with: impl FnMut(&dyn Fn(&Key) -> Option<Timestamp>)) {
+        let prepared = self.prepared();
+        with(&|key| prepared.get(key)?.grid.next_after(now));
+    }
+
+    pub(crate) fn remove(&self, key: &Key) {
+        self.board_mut().remove(key);
+        self.prepared().remove(key);
+        self.disappoint(key);
+    }
+
+    /// The run that callers wait for will not take place.
+    pub(crate) fn disappoint(&self, key: &Key) {
+        self.waiters().remove(key);
+    }
+
+    /// Says beside a state why it is as it is.
+    pub(crate) fn note(&self, mut note: impl FnMut(&Line) -> Option<String>) {
+        let mut board = self.board_mut();
+        let keys: Vec<Key> = board.iter().map(|line| line.key.clone()).collect();
+        for key in keys {
+            if let Some(line) = board.get_mut(&key) {
+                line.note = note(line);
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The values and rules that everything else speaks: no I/O, no clock, no runtime.
+//!
+//! - `name`: names that operators give, with their rules; `key`: which (check, target)
+//! - `time`: instants and their text; `units`: durations and sizes as operators write them
+//! - `check`: what an operator configured; `target`: what a check looks at; `grants`: what a check may touch
+//! - `record`: the outcome of one run; `state`: from records to soft and hard states
+//! - `board`: the present state of every (check, target), and since when; `counts`: what became of every tick
+//!
+//! Absent by design: clocks (time is an argument), randomness, files, sockets.
+
+pub mod board;
+pub mod check;
+pub mod counts;
+pub mod grants;
+pub mod key;
+pub mod name;
+pub mod record;
+pub mod state;
+pub mod target;
+pub mod time;
+pub mod units;

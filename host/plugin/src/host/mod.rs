@@ -1,0 +1,29 @@
+//! What guests may import: one file per interface, each mapping to `probe` or to the run itself.
+
+#![allow(unreachable_pub, reason = "the generated bindings re-export the types of handles")]
+
+pub(crate) mod check;
+mod files;
+pub(crate) mod http;
+pub(crate) mod lookup;
+pub(crate) mod system;
+mod wasi;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::bindings::roundsman::{check as own, host, net};
+use crate::state::RunState;
+
+/// Links everything that any plugin may import. What a run may really touch is decided at each call, by its grants.
+pub(crate) fn link(linker: &mut Linker<RunState>) -> wasmtime::Result<()> {
+    type Own = HasSelf<RunState>;
+    own::types::add_to_linker::<_, Own>(linker, |s| s)?;
+    own::context::add_to_linker::<_, Own>(linker, |s| s)?;
+    own::report::add_to_linker::<_, Own>(linker, |s| s)?;
+    own::log::add_to_linker::<_, Own>(linker, |s| s)?;
+    own::state::add_to_linker::<_, Own>(linker, |s| s)?;
+    net::types::add_to_linker::<_, Own>(linker, |s| s)?;
+    net::http::add_to_linker::<_, Own>(linker, |s| s)?;
+    host::system::add_to_linker::<_, Own>(linker, |s| s)?;
+    wasi::link(linker)
+}

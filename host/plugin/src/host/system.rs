@@ -1,0 +1,134 @@
+//! `roundsman:host/system`: what the node's kernel says, on top of `probe::system`.
+
+use roundsman_probe::failure::{Failure, code};
+use roundsman_probe::system as probe;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+use crate::bindings::roundsman::host::system;
+use crate::state::RunState;
+
+/// One mounted filesystem.
+#[derive(Debug)]
+pub struct Mount(probe::Mount);
+
+/// How full one filesystem is.
+#[derive(Debug)]
+pub struct Usage(probe::Usage);
+
+impl RunState {
+    /// An answer of the kernel for the guest; a refusal is remembered for the record.
+    fn answer<T>(&self, answer: std::result::Result<T, Failure>) -> std::result::Result<T, system::Failure> {
+        answer.map_err(|failure| {
+            if failure.code == code::DENIED {
+                self.trace.deny(&failure);
+            }
+            system::Failure { code: failure.code.to_owned(), message: failure.message }
+        })
+    }
+}
+
+impl system::Host for RunState {
+    async fn mounts(&mut self) -> Result<std::result::Result<Vec<Resource<Mount>>, system::Failure>> {
+        let mounts = self.probe.mounts(&self.job.assignment.grants, self.host_deadline).await;
+        let mounts = match self.answer(mounts) {
+            Ok(mounts) => mounts,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let handles: Result<Vec<_>> = mounts.into_iter().map(|mount| Ok(self.table.push(Mount(mount))?)).collect();
+        Ok(Ok(handles?))
+    }
+
+    async fn usage(&mut self, path: String) -> Result<std::result::Result<Resource<Usage>, system::Failure>> {
+        let usage = self.probe.usage(&self.job.assignment.grants, &path, self.host_deadline).await;
+        match self.answer(usage) {
+            Ok(usage) => Ok(Ok(self.table.push(Usage(usage))?)),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    fn load_average(&mut self) -> Result<std::result::Result<(f64, f64, f64), system::Failure>> {
+        let load = self.probe.load_average(&self.job.assignment.grants);
+        Ok(self.answer(load.map(|[one, five, fifteen]| (one, five, fifteen))))
+    }
+
+    fn processors(&mut self) -> Result<std::result::Result<u32, system::Failure>> {
+        let processors = self.probe.processors(&self.job.assignment.grants);
+        Ok(self.answer(processors))
+    }
+
+    fn memory(&mut self) -> Result<std::result::Result<Vec<(String, u64)>, system::Failure>> {
+        let memory = self.probe.memory(&self.job.assignment.grants);
+        Ok(self.answer(memory))
+    }
+
+    fn pressure(&mut self, what: String) -> Result<std::result::Result<Vec<(String, f64)>, system::Failure>> {
+        let pressure = self.probe.pressure(&self.job.assignment.grants, &what);
+        Ok(self.answer(pressure))
+    }
+
+    fn uname(&mut self) -> Result<std::result::Result<Vec<(String, String)>, system::Failure>> {
+        let uname = self.probe.uname(&self.job.assignment.grants);
+        let owned =
+            |list: Vec<(&str, String)>| list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(self.answer(uname.map(owned)))
+    }
+}
+
+impl system::HostMount for RunState {
+    fn source(&mut self, mount: Resource<Mount>) -> Result<String> {
+        Ok(self.table.get(&mount)?.0.source.clone())
+    }
+
+    fn path(&mut self, mount: Resource<Mount>) -> Result<String> {
+        Ok(self.table.get(&mount)?.0.path.clone())
+    }
+
+    fn kind(&mut self, mount: Resource<Mount>) -> Result<String> {
+        Ok(self.table.get(&mount)?.0.kind.clone())
+    }
+
+    fn read_only(&mut self, mount: Resource<Mount>) -> Result<bool> {
+        Ok(self.table.get(&mount)?.0.read_only)
+    }
+
+    fn options(&mut self, mount: Resource<Mount>) -> Result<Vec<String>> {
+        Ok(self.table.get(&mount)?.0.options.clone())
+    }
+
+    fn drop(&mut self, mount: Resource<Mount>) -> Result<()> {
+        self.table.delete(mount)?;
+        Ok(())
+    }
+}
+
+impl system::HostFilesystem for RunState {
+    fn total(&mut self, usage: Resource<Usage>) -> Result<u64> {
+        Ok(self.table.get(&usage)?.0.total)
+    }
+
+    fn free(&mut self, usage: Resource<Usage>) -> Result<u64> {
+        Ok(self.table.get(&usage)?.0.free)
+    }
+
+    fn available(&mut self, usage: Resource<Usage>) -> Result<u64> {
+        Ok(self.table.get(&usage)?.0.available)
+    }
+
+    fn inodes(&mut self, usage: Resource<Usage>) -> Result<u64> {
+        Ok(self.table.get(&usage)?.0.inodes)
+    }
+
+    fn inodes_free(&mut self, usage: Resource<Usage>) -> Result<u64> {
+        Ok(self.table.get(&usage)?.0.inodes_free)
+    }
+
+    fn read_only(&mut self, usage: Resource<Usage>) -> Result<bool> {
+        Ok(self.table.get(&usage)?.0.read_only)
+    }
+
+    fn drop(&mut self, usage: Resource<Usage>) -> Result<()> {
+        self.table.delete(usage)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! What one call has gone through so far. It lives outside of the call, so that a deadline which cuts the call leaves it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Exchange, Facts, Response, Timings};
+use crate::certificate::Certificate;
+use crate::failure::{Failure, code, phase};
+use crate::tls::Recorder;
+use crate::wire::Meter;
+
+/// Phases, times and facts of a call under way.
+#[derive(Debug)]
+pub(super) struct Trace {
+    begun: Instant,
+    /// What is being done, and since when.
+    phase: &'static str,
+    since: Instant,
+    timings: Timings,
+    pub(super) facts: Facts,
+    pub(super) peer: Option<SocketAddr>,
+    meter: Option<Arc<Meter>>,
+    recorder: Option<Arc<Recorder>>,
+    certificates: Vec<Arc<Certificate>>,
+}
+
+impl Trace {
+    pub(super) fn new(begun: Instant) -> Trace {
+        Trace {
+            begun,
+            phase: phase::POLICY,
+            since: begun,
+            timings: Timings::default(),
+            facts: Facts::default(),
+            peer: None,
+            meter: None,
+            recorder: None,
+            certificates: Vec::new(),
+        }
+    }
+
+    /// Forgets what was of the hop before.
+    pub(super) fn begin_hop(&mut self, url: String) {
+        self.facts = Facts { final_url: Some(url), redirects: self.facts.redirects, ..Facts::default() };
+        self.peer = None;
+        self.meter = None;
+        self.recorder = None;
+        self.certificates.clear();
+        self.phase = phase::POLICY;
+    }
+
+    pub(super) fn enter(&mut self, phase: &'static str) {
+        self.phase = phase;
+        self.since = Instant::now();
+    }
+
+    /// The phase has come to its end; the next one begins.
+    pub(super) fn pass(&mut self, next: &'static str) {
+        let now = Instant::now();
+        self.end(now, next);
+    }
+
+    fn end(&mut self, now: Instant, next: &'static str) {
+        self.timings.add(self.phase, now.saturating_duration_since(self.since));
+        self.phase = next;
+        self.since = now;
+    }
+
+    /// From here on the answer's first byte is waited for.
+    pub(super) fn watch(&mut self, meter: Arc<Meter>) {
+        self.meter = Some(meter);
+    }
+
+    /// The phase after the request was sent: which of the two, is for the first byte to say.
+    pub(super) fn answering(&mut self) -> &'static str {
+        if self.phase == phase::FIRST_BYTE
+            && let Some(at) = self.meter.as_ref().and_then(|meter| meter.first_byte())
+        {
+            self.end(at, phase::TRANSFER);
+        }
+        self.phase
+    }
+
+    /// A handshake begins; what it sees is found in the recorder, however it ends.
+    pub(super) fn record(&mut self, recorder: Arc<Recorder>) {
+        self.recorder = Some(recorder);
+    }
+
+    /// The deadline has cut the call where it stands.
+    pub(super) fn timed_out(&mut self) -> Failure {
+        let peer = self.peer.map_or_else(|| "the peer".to_owned(), |peer| peer.to_string());
+        let doing = match self.answering() {
+            phase::RESOLVE => "no answer from DNS".to_owned(),
+            phase::CONNECT => format!("{peer} does not take the connection"),
+            phase::TLS => format!("{peer} does not end the TLS handshake"),
+            phase::FIRST_BYTE => format!("{peer} took the request and does not answer"),
+            phase::TRANSFER => format!("{peer} does not end its answer"),
+            _ => "no time was left to begin".to_owned(),
+        };
+        let waited = self.begun.elapsed().as_millis();
+        Failure::new(code::TIMEOUT, self.phase, format!("{doing} (after {waited} ms in all)"))
+    }
+
+    pub(super) fn finish(mut self, result: Result<Response, Failure>) -> Exchange {
+        if let Some(recorder) = self.recorder.take() {
+            let seen = recorder.take();
+            self.certificates = seen.chain;
+            self.facts.certificate_error = seen.error;
+        }
+        self.timings.total = Some(self.begun.elapsed());
+        let Trace { timings, facts, peer, certificates, .. } = self;
+        Exchange { result, timings, peer, certificates, facts }
+    }
+}

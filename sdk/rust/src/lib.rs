@@ -1,0 +1,181 @@
+//! Write a check plugin for Roundsman in Rust: implement [`Check`], call [`plugin!`].
+//!
+//! A plugin is one file, a WebAssembly component. Roundsman runs it in a sandbox, on a schedule, and takes what it says
+//! about its target and what it measured. Here is a complete one, `src/lib.rs`:
+//!
+//! ```
+//! use roundsman_sdk::{Check, Describe, Fault, Field, Outcome, Series, context, http, report};
+//! use schemars::JsonSchema;
+//! use serde::Deserialize;
+//!
+//! /// The settings: what an operator may write under `settings:`. The comments become the schema's descriptions.
+//! #[derive(Debug, Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields, rename_all = "camelCase")]
+//! struct Settings {
+//!     /// The word that the page must contain.
+//!     word: String,
+//! }
+//!
+//! const WORD: Series = Series {
+//!     name: "word",
+//!     help: "How often the word stands on the page.",
+//!     tags: &[],
+//!     fields: &[Field::integer("count", "", "Occurrences."), Field::real("total_ms", "ms", "Time for the page.")],
+//! };
+//!
+//! struct Word;
+//!
+//! impl Check for Word {
+//!     type Settings = Settings;
+//!
+//!     fn describe() -> Describe {
+//!         Describe::new(env!("CARGO_PKG_VERSION"), "Looks for a word on a page.").series(&WORD).example(EXAMPLE)
+//!     }
+//!
+//!     fn run(settings: &Settings) -> Result<Outcome, Fault> {
+//!         let url = context::target_address().ok_or_else(|| Fault::settings("the check needs a target"))?;
+//!         let request = http::Request::get(&url);
+//!         let page = match request.send() {
+//!             Ok(page) => page,
+//!             // Down, refused, timed out: an outcome. Not granted, not possible: a fault.
+//!             Err(failure) => return failure.into_outcome_or_fault(),
+//!         };
+//!         let count = page.text().matches(&settings.word).count();
+//!         let total = request.timings().total.unwrap_or_default();
+//!         report::latency(total);
+//!         report::Point::of(&WORD).field("count", count).field("total_ms", report::ms(total)).report()?;
+//!         Ok(if count > 0 { Outcome::ok(format!("found {count} times")) } else { Outcome::critical("not found") })
+//!     }
+//! }
+//!
+//! const EXAMPLE: &str = "\
+//! checks:
+//!   - name: word
+//!     plugin: word
+//!     interval: 30s
+//!     timeout: 5s
+//!     target: https://example.com
+//!     settings: {word: Example}
+//! ";
+//!
+//! roundsman_sdk::plugin!(Word);
+//! # fn main() {}
+//! ```
+//!
+//! Its `Cargo.toml` says `crate-type = ["cdylib"]` under `[lib]` and names this crate, `serde` (with `derive`) and
+//! `schemars`. Small and quick to load it becomes by
+//!
+//! ```toml
+//! [profile.release]
+//! opt-level = "s"
+//! lto = true
+//! codegen-units = 1
+//! strip = true
+//! ```
+//!
+//! # Build, drop in, look
+//!
+//! ```text
+//! rustup target add wasm32-wasip2
+//! cargo build --release --target wasm32-wasip2
+//! roundsman probe target/wasm32-wasip2/release/word.wasm --target https://example.com --settings '{"word": "Example"}'
+//! cp target/wasm32-wasip2/release/word.wasm /etc/roundsman/plugins/
+//! ```
+//!
+//! `roundsman probe` runs the plugin once, without an agent, and prints outcome, points and log lines. A running agent
+//! takes the copied file as it comes, without a restart; the file's stem is the plugin's name. Then put a check, such as
+//! the example above, into `/etc/roundsman/checks/`, and see it by `roundsman check show word`.
+//!
+//! Optional, in `.cargo/config.toml`: a check needs little stack, and the linker's default of 1 MiB costs a few
+//! microseconds in every run.
+//!
+//! ```toml
+//! [target.wasm32-wasip2]
+//! rustflags = ["-C", "link-arg=-zstack-size=65536"]
+//! ```
+//!
+//! # Outcome or fault
+//!
+//! An [`Outcome`] says something about the target. A target that is down, refuses, does not answer or answers wrongly is
+//! [`critical`](Outcome::critical). A [`Fault`] says that the check could not be carried out, so that nothing is known
+//! of the target: settings that make no sense, something that is not granted. A panic is the plugin's own failure: its
+//! message becomes the summary of the record, and nobody else notices.
+//!
+//! # What a plugin may touch
+//!
+//! [`context`], [`report`], [`log`] and [`state`], the clocks and random numbers: always. The addresses of the check's
+//! targets, and what its operator wrote under `allow:`: through [`http`] and [`system`], or with plain `std::net` (see
+//! [`net`] for time limits) and `std::fs`. Anything else is refused with the line to add.
+//!
+//! # Tests
+//!
+//! The crate compiles for the machine that you work on, so that `cargo test` covers what needs no host: settings
+//! ([`settings()`]), the description ([`describe()`], by [`DESCRIBE_SCHEMA`]), points ([`report::Point::check`]) and your
+//! own judgement of what was measured. Functions that ask the host panic there: keep them apart from what decides.
+//!
+//! Absent by design: threads, asynchronous code, and any way to grant oneself something.
+
+#[doc(hidden)]
+pub mod bindings;
+pub mod context;
+mod describe;
+mod entry;
+pub mod http;
+pub mod log;
+pub mod net;
+mod outcome;
+pub mod report;
+mod setting;
+pub mod state;
+pub mod system;
+
+pub use describe::{DESCRIBE_SCHEMA, Describe, Field, Series, Tag};
+#[doc(hidden)]
+pub use entry::Entry;
+pub use entry::{describe, settings};
+pub use outcome::{Fault, Outcome, Status};
+#[cfg(feature = "regex")]
+pub use setting::Pattern;
+pub use setting::{Size, Span};
+
+/// A check: what an author writes.
+pub trait Check {
+    /// What an operator may write under `settings:`. Derive `Deserialize` with `deny_unknown_fields`, so that a misspelt
+    /// key is an error, and `JsonSchema`, so that the operator's editor knows it. `()` will not do; an empty struct will.
+    type Settings: serde::de::DeserializeOwned + schemars::JsonSchema;
+
+    /// What the plugin is, what it reports, and an example.
+    fn describe() -> Describe;
+
+    /// For what the type of the settings cannot say, such as whether a regular expression is one. Asked when the
+    /// configuration is read; must not touch the world.
+    ///
+    /// # Errors
+    /// A fault `settings` that names the key.
+    fn validate(settings: &Self::Settings) -> Result<(), Fault> {
+        let _ = settings;
+        Ok(())
+    }
+
+    /// Carries out the check once. The settings have been read; whatever else there is to know is in [`context`].
+    ///
+    /// # Errors
+    /// When nothing can be said about the target.
+    fn run(settings: &Self::Settings) -> Result<Outcome, Fault>;
+}
+
+/// Makes the crate a plugin that carries out a [`Check`]. Once per crate, at its root.
+#[macro_export]
+macro_rules! plugin {
+    ($check:ty) => {
+        #[cfg(target_family = "wasm")]
+        mod roundsman_plugin {
+            use super::*;
+            type Entry = $crate::Entry<$check>;
+            $crate::bindings::export!(Entry with_types_in $crate::bindings);
+        }
+        // Off the sandbox there is nobody to export to: the type is checked, so that native tests find the same errors.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() -> String = $crate::describe::<$check>;
+    };
+}

@@ -1,0 +1,71 @@
+//! `cargo xtask`: sets up what is missing, builds, runs, tests and measures Roundsman.
+//!
+//! - `workspace.rs`: where things are, and how other programs are called
+//! - `files.rs`: copies that nobody sees half done
+//! - `setup.rs`: the target for plugins and the database servers that tests talk to
+//! - `build.rs`: the agent and the plugins
+//! - `layout.rs`: the folder that `run` works in, without touching what a user edited there
+//! - `run.rs`, `test.rs`, `bench.rs`: one command each
+
+#![expect(clippy::print_stdout, reason = "results of a command line belong on standard output")]
+
+mod bench;
+mod build;
+mod files;
+mod layout;
+mod run;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  run [ARGUMENTS]     build everything and start an agent with checks of this machine; arguments go to `roundsman run`
+  test [ARGUMENTS]    build everything and run all tests, or those that the arguments of `cargo test` select
+  build               the agent as target/release/roundsman, the plugins in target/plugins/
+  bench [ARGUMENTS]   measure what the design promises
+";
+
+/// The exit code of wrong usage, as in the agent's own command line.
+const WRONG_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let command = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
+    if arguments.first().is_some_and(|first| first == "--") {
+        arguments.remove(0);
+    }
+    match dispatch(&command, &arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &str, arguments: &[String]) -> Result<ExitCode> {
+    let workspace = || Workspace::find().context("finding the workspace");
+    match command {
+        "build" if arguments.is_empty() => build::everything(&workspace()?).map(|()| ExitCode::SUCCESS),
+        "run" => run::run(&workspace()?, arguments),
+        "test" => test::run(&workspace()?, arguments),
+        "bench" => bench::run_bench(&workspace()?, arguments),
+        run::ANNOUNCE => run::announce(arguments),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(WRONG_USAGE))
+        }
+    }
+}
