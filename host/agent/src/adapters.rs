@@ -1,24 +1,42 @@
 //! What the web needs of the agent, given by what the agent shares.
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use roundsman_influx::stats::Stats as DestinationStats;
 use roundsman_model::key::Key;
-use roundsman_model::name::CheckName;
+use roundsman_model::name::{BUILT_IN, CheckName};
 use roundsman_model::record::Record;
+use roundsman_model::silence::Silence;
 use roundsman_plugin::engine::Engine;
 use roundsman_store::{Reader, StoreError};
-use roundsman_web::agent::{Agent, Later, RunError};
+use roundsman_web::agent::{Agent, Later, PushError, Pushed, RunError, SilenceDraft, SilenceError};
 use roundsman_web::instant::Instant;
 use roundsman_web::sample::{Fault, Process, Sample};
 use roundsman_web::view;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::cgroup::{Cgroup, Respected};
 use crate::clock::system_now;
 use crate::config::{self, Config};
-use crate::engine::{Command, NotNow};
+use crate::engine::command::{self, Command, NotNow, PushRefused, SilenceRefused};
 use crate::process;
 use crate::shared::{Loaded, PluginSlot, Shared};
+
+/// Silences are shown after the store's next commit; a disk that takes longer has not taken them.
+const COMMIT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Pushes to one key go one after the other, so that each is answered with its own record. Keys share this many turns.
+const TURNS: usize = 32;
+
+/// Whose turn it is to push.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    turns: [tokio::sync::Mutex<()>; TURNS],
+    hasher: std::hash::RandomState,
+}
 
 /// What the coordinator last found in the checks' directory.
 #[derive(Debug, Default)]
@@ -50,6 +68,17 @@ pub(crate) struct Face {
     pub(crate) stopping: tokio_util::sync::CancellationToken,
     /// What the store said when it was opened.
     pub(crate) note: Option<String>,
+    pub(crate) pushing: Turns,
+    pub(crate) cgroup: Cgroup,
+    /// What the control group made of the configuration.
+    pub(crate) respected: Respected,
+}
+
+impl Turns {
+    fn of(&self, key: &Key) -> &tokio::sync::Mutex<()> {
+        let turn = self.hasher.hash_one(key) % TURNS as u64;
+        &self.turns[usize::try_from(turn).unwrap_or_default()]
+    }
 }
 
 impl Face {
@@ -110,9 +139,53 @@ impl Face {
         match answer.await {
             Ok(Ok(())) => told.await.map_err(|_| self.no_run(&key)),
             Ok(Err(NotNow::Busy)) => Err(RunError::Busy(key.to_string())),
+            Ok(Err(NotNow::Pushed)) => {
+                Err(RunError::NotRunnable("its results are pushed (`ttl:`): there is nothing to run".to_owned()))
+            }
             Ok(Err(NotNow::Unknown)) => Err(RunError::NotRunnable(format!("{key} is not on the schedule"))),
             Err(_) => Err(RunError::Stopping),
         }
+    }
+
+    /// Hands a result to the engine and waits for its record.
+    async fn push_key(&self, key: Key, pushed: Pushed) -> Result<Record, PushError> {
+        let _turn = self.pushing.of(&key).lock().await;
+        let asked = system_now() - crate::clock::TOLERANCE;
+        let behind = |why: &str| PushError::NotTaken(why.to_owned());
+        let told = self.shared.published.await_run(&key, asked);
+        let told = told.ok_or_else(|| behind("too many wait for this check already; send it again"))?;
+        let (reply, answer) = oneshot::channel();
+        let Pushed { check, target, status, summary, points, findings, latency_ns } = pushed;
+        let pushed = command::Pushed { key, status, summary, points, findings, latency_ns };
+        let command = Command::Push { pushed: Box::new(pushed), reply };
+        self.commands.send(command).await.map_err(|_| PushError::Stopping)?;
+        match answer.await {
+            Ok(Ok(())) => told.await.map_err(|_| match self.stopping.is_cancelled() {
+                true => PushError::Stopping,
+                false => behind("the disk is too slow for the store; see the agent's health, and send it again"),
+            }),
+            Ok(Err(PushRefused::NoCheck)) => Err(PushError::NoCheck(check)),
+            Ok(Err(PushRefused::NoTarget)) => Err(PushError::NoTarget { check, target: target.unwrap_or_default() }),
+            Ok(Err(PushRefused::NotPushed)) => Err(PushError::RunsByItself(check)),
+            Err(_) => Err(PushError::Stopping),
+        }
+    }
+
+    /// Waits until what is committed is as it is to be. False: it did not become so in time.
+    async fn committed(&self, done: impl Fn(&[Silence]) -> bool) -> bool {
+        let mut rows = self.shared.published.rows();
+        let becoming = async {
+            loop {
+                rows.borrow_and_update();
+                if done(&self.shared.published.silences()) {
+                    return true;
+                }
+                if rows.changed().await.is_err() {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(COMMIT_WITHIN, becoming).await.unwrap_or(false)
     }
 
     /// Why a run that was promised did not take place.
@@ -135,8 +208,9 @@ impl Face {
     fn keys_of(&self, check: &str, target: Option<&str>) -> Result<Vec<Key>, RunError> {
         let missing = || RunError::NoCheck(check.to_owned());
         let name = CheckName::new(check).map_err(|_| missing())?;
-        let known = self.configured(|c| c.checks.iter().find(|c| *c.name == *check).cloned()).ok_or_else(missing)?;
-        if !known.enabled {
+        let known = self.configured(|c| c.checks.iter().find(|c| *c.name == *check).map(|c| c.enabled));
+        let own = (check == BUILT_IN).then_some(self.config.self_check.enabled);
+        if !known.or(own).ok_or_else(missing)? {
             return Err(RunError::NotRunnable("it is disabled (`enabled: false`)".to_owned()));
         }
         let board = self.shared.published.board();
@@ -159,6 +233,7 @@ impl Agent for Face {
         let node = &self.config.node;
         let mut problems = self.configured(|c| c.problems.clone());
         problems.extend(self.note.clone());
+        problems.extend(self.respected.notes.iter().cloned());
         let components = self.components();
         let failed = components.iter().any(|c| c.health == view::Health::Failed);
         view::About {
@@ -183,9 +258,14 @@ impl Agent for Face {
         let now = system_now();
         let mut subjects: Vec<_> =
             self.shared.published.board().iter().map(|line| (line.key.clone(), view::Subject::of(line, now))).collect();
+        let ttls: HashMap<Arc<str>, _> = self.configured(|c| {
+            let pushed = c.checks.iter().filter(|check| check.ttl.is_some());
+            pushed.map(|check| (check.name.clone(), check.ttl)).collect()
+        });
         self.shared.published.next_runs(now, |next_run| {
             for (key, subject) in &mut subjects {
-                subject.next_run = next_run(key).map(Instant);
+                subject.ttl = ttls.get(&subject.check).copied().flatten();
+                subject.next_run = next_run(key).filter(|_| subject.ttl.is_none()).map(Instant);
             }
         });
         subjects.into_iter().map(|(_, subject)| subject).collect()
@@ -198,6 +278,10 @@ impl Agent for Face {
     fn plugins(&self) -> Vec<view::Plugin> {
         let plugins = self.shared.plugins.load();
         plugins.iter().map(|(name, loaded)| self.plugin(name.as_str(), loaded)).collect()
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        self.shared.published.silences()
     }
 
     fn sample(&self) -> Sample {
@@ -216,12 +300,12 @@ impl Agent for Face {
             runs_in_flight: stats.runs_in_flight(),
             runs_limit: u64::from(self.config.limits.runs),
             guest_memory_bytes: self.engine.memory().used(),
-            guest_memory_limit_bytes: self.config.limits.memory,
+            guest_memory_limit_bytes: self.respected.memory_bytes,
             refusals: refusals.map(|(kind, count)| (kind.to_owned(), count)).to_vec(),
             faults: stats.faults().into_iter().map(|((plugin, code), count)| Fault { plugin, code, count }).collect(),
             process: process::sample()
                 .unwrap_or(Process { start_time_s: Instant(self.started).as_seconds(), ..Process::default() }),
-            more: Vec::new(),
+            more: [stats.checks.families(), self.cgroup.read().families()].concat(),
         }
     }
 
@@ -252,6 +336,52 @@ impl Agent for Face {
             Ok(records.iter().map(|record| view::Record::of(record, None)).collect())
         })
     }
+
+    fn silence(&self, draft: SilenceDraft) -> Later<'_, Result<Silence, SilenceError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let SilenceDraft { check, target, author, reason, until } = draft;
+            let silence = command::SilenceDraft { check, target, author, reason, until };
+            let sent = self.commands.send(Command::Silence { silence, reply }).await;
+            sent.map_err(|_| SilenceError::Stopping)?;
+            let silence = answer.await.map_err(|_| SilenceError::Stopping)?.map_err(refused)?;
+            let there = |known: &[Silence]| known.iter().any(|known| known.id == silence.id);
+            if self.committed(there).await { Ok(silence) } else { Err(SilenceError::NotStored) }
+        })
+    }
+
+    fn unsilence(&self, id: u64) -> Later<'_, Result<bool, SilenceError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.commands.send(Command::Unsilence { id, reply }).await.map_err(|_| SilenceError::Stopping)?;
+            if !answer.await.map_err(|_| SilenceError::Stopping)? {
+                return Ok(false);
+            }
+            let gone = self.committed(|known| known.iter().all(|known| known.id != id)).await;
+            if gone { Ok(true) } else { Err(SilenceError::NotStored) }
+        })
+    }
+
+    fn push(&self, pushed: Pushed) -> Later<'_, Result<view::Record, PushError>> {
+        Box::pin(async move {
+            let name = CheckName::new(&pushed.check).map_err(|_| PushError::NoCheck(pushed.check.clone()))?;
+            let known = self.configured(|c| c.checks.iter().find(|c| c.name == pushed.check).map(|c| c.enabled));
+            if known == Some(false) {
+                return Err(PushError::NotTaken("the check is disabled (`enabled: false`)".to_owned()));
+            }
+            let key = Key { check: name, target: pushed.target.clone() };
+            Ok(view::Record::of(&self.push_key(key, pushed).await?, None))
+        })
+    }
+}
+
+fn refused(refused: SilenceRefused) -> SilenceError {
+    match refused {
+        SilenceRefused::NoSuchKey => SilenceError::NoSuchKey,
+        SilenceRefused::NoProblem => SilenceError::NoProblem,
+        SilenceRefused::TooMany => SilenceError::TooMany,
+        SilenceRefused::Invalid(why) => SilenceError::Invalid(why),
+    }
 }
 
 fn destination(destination: &Destination) -> view::Destination {
@@ -278,6 +408,6 @@ fn destination(destination: &Destination) -> view::Destination {
         points_rejected: now.rejected,
         requests: now.requests,
         requests_failed: now.retries,
-        last_success: None,
+        last_success: now.last_success.map(Into::into),
     }
 }

@@ -23,16 +23,19 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{self, Configured, Face};
+use crate::cgroup::Cgroup;
 use crate::checks::files::Files;
-use crate::clock::system_now;
+use crate::clock::{Clock, system_now};
 use crate::config::{self, Config};
 use crate::coordinator::{Coordinator, PLUGIN_ENDINGS};
-use crate::engine::{Engine, Past};
-use crate::guests::{Guests, Threads};
+use crate::engine::core::Past;
+use crate::engine::{Beginning, Engine};
+use crate::guests::{BUSY_THREADS, Guests, Threads};
 use crate::lastgood::LastGood;
 use crate::plugins::Library;
-use crate::prepare::Common;
+use crate::prepare::{self, Common};
 use crate::published::Published;
+use crate::selfcheck::{SelfCheck, Sources};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
 use crate::watch::watch;
@@ -94,17 +97,34 @@ impl Agent {
     /// calls `roundsman_plugin::compile::child_main` when asked to can be its own.
     pub async fn start(config: Config, compiler: Compiler) -> anyhow::Result<Handle> {
         let config = Arc::new(config);
-        let Opened { listener, socket, authority, store, restored, published, sandbox, cache } = open(&config)?;
+        let cgroup = Cgroup::discover(Path::new("/"));
+        let respected = cgroup.read().respected(config.limits.memory, BUSY_THREADS);
+        respected.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let Opened { listener, socket, authority, store, restored, published, sandbox, cache } =
+            open(&config, respected.memory_bytes)?;
         let address = listener.local_addr()?;
         let past = past(&restored, &store).await?;
+        published.begin_with(&restored.silences);
         let shared = Arc::new(Shared::new(published, store.clone()));
-        let (guests, [brief, busy]) = Guests::start()?;
+        let (guests, [brief, busy]) = Guests::start(respected.busy_threads)?;
         // One thread: what is due next needs no second one to be woken along with it.
         let loop_thread = Threads::start("engine", 1, false)?;
         let (work, deaths) = Tasks::new();
         let phases = Phases { destinations: work.apart(), web: work.apart(), work };
+        let destinations = begin_forwarders(&config, &phases.destinations, &shared, &restored);
+        let sources = Sources {
+            shared: shared.clone(),
+            sandbox: sandbox.clone(),
+            destinations: destinations.iter().map(|to| (to.config.name.as_str().into(), to.stats.clone())).collect(),
+            cgroup: cgroup.clone(),
+            slots: config.limits.runs,
+            guest_memory_limit_bytes: respected.memory_bytes,
+            store_max_bytes: config.store.max_size,
+        };
         let (commands, orders) = mpsc::channel(COMMANDS);
-        let engine = Engine::new(shared.clone(), guests, config.limits.runs, past);
+        let beginning = Beginning { slots: config.limits.runs, anchors: config.uplink.anchors.clone(), past };
+        let built_in = SelfCheck::new(sources).into_run();
+        let engine = Engine::new(shared.clone(), guests, Clock::start(), built_in, beginning);
         let run = engine.run(orders, phases.work.stop.clone(), config.shutdown.grace / RUNS_SHARE);
         phases.work.vital_on(loop_thread.handle(), "engine", run);
         phases.web.watch("store", store.died());
@@ -118,10 +138,10 @@ impl Agent {
             shared.clone(),
             configured.clone(),
             commands.clone(),
+            config.self_check.enabled.then(prepare::built_in),
         );
         begin_coordinator(&config, &phases.work, coordinator);
         begin_recall(&phases.work, &shared, &restored)?;
-        let destinations = begin_forwarders(&config, &phases.destinations, &shared, &restored);
         let face = Arc::new(Face {
             shared,
             configured,
@@ -132,6 +152,9 @@ impl Agent {
             started: system_now(),
             stopping: phases.work.stop.clone(),
             note: restored.note,
+            pushing: adapters::Turns::default(),
+            cgroup,
+            respected,
         });
         begin_web(&phases.web, face.clone(), listener, socket, authority);
         let (socket, grace) = (config.paths.state.join(SOCKET), config.shutdown.grace);
@@ -180,7 +203,7 @@ pub fn socket_path(state: &Path) -> PathBuf {
     state.join(SOCKET)
 }
 
-fn open(config: &Config) -> anyhow::Result<Opened> {
+fn open(config: &Config, memory: u64) -> anyhow::Result<Opened> {
     let published = Arc::new(Published::new());
     let publisher = published.clone();
     let (store, restored) = Store::open(store_config(config), move |entries| publisher.publish(entries))?;
@@ -188,10 +211,8 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let listener = std::net::TcpListener::bind(listen)
         .with_context(|| format!("cannot listen on {listen}: set `http: {{listen: …}}`"))?;
     listener.set_nonblocking(true)?;
-    let sandbox = Sandbox::new(
-        EngineLimits { runs: config.limits.runs, memory: config.limits.memory },
-        Arc::new(Probe::new(Options::default())),
-    )?;
+    let sandbox =
+        Sandbox::new(EngineLimits { runs: config.limits.runs, memory }, Arc::new(Probe::new(Options::default())))?;
     let cache = Cache::open(&config.paths.state.join("cache"), sandbox.compatibility())?;
     Ok(Opened {
         authority: authority(config)?,
@@ -253,7 +274,8 @@ async fn past(restored: &Restored, store: &Store) -> anyhow::Result<Past> {
             })
             .collect::<Result<_, roundsman_store::StoreError>>()
     });
-    Ok(Past { subjects, memories: memories.await?? })
+    let (findings, silences) = (restored.findings.clone(), restored.silences.clone());
+    Ok(Past { subjects, memories: memories.await??, findings, silences })
 }
 
 /// The board shows at once what was last found out, also of checks that are due in an hour.
@@ -265,7 +287,7 @@ fn begin_recall(tasks: &Tasks, shared: &Arc<Shared>, restored: &Restored) -> any
             let target = Some(key.target_or_empty().into());
             let query = Query { check: Some(key.check), target, limit: 1, ..Query::default() };
             match reader.records(&query) {
-                Ok(rows) => rows.iter().for_each(|row| published.recall(&row.record)),
+                Ok(page) => page.rows.iter().for_each(|row| published.recall(&row.record)),
                 Err(error) => tracing::warn!(%error, "the last records cannot be read"),
             }
         }

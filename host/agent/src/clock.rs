@@ -1,5 +1,6 @@
 //! The agent's clock: wall time that is steady between corrections, because it is carried by monotonic time.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use roundsman_model::time::{Timestamp, nanos};
@@ -8,6 +9,14 @@ use roundsman_model::time::{Timestamp, nanos};
 pub(crate) const TOLERANCE: Duration = Duration::from_millis(5);
 /// How often the system's wall clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Added to the system's wall clock, in nanoseconds: 0 but where a clock that is set is simulated.
+static SKEW_NS: AtomicI64 = AtomicI64::new(0);
+
+/// Makes this process believe that the system's clock differs by so much from what it says.
+pub fn set_skew(by_ns: i64) {
+    SKEW_NS.store(by_ns, Ordering::Relaxed);
+}
 
 /// Wall time, anchored at one reading of both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -61,10 +70,11 @@ impl Clock {
 
 /// The system's wall clock.
 pub(crate) fn system_now() -> Timestamp {
-    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => Timestamp(nanos(since)),
-        Err(before) => Timestamp(-nanos(before.duration())),
-    }
+    let system = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => nanos(since),
+        Err(before) => -nanos(before.duration()),
+    };
+    Timestamp(system.saturating_add(SKEW_NS.load(Ordering::Relaxed)))
 }
 
 #[cfg(test)]

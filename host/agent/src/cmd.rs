@@ -8,7 +8,10 @@ mod client;
 mod history;
 mod plugin;
 mod probe;
+mod result;
 mod run;
+mod show;
+mod silence;
 mod status;
 mod table;
 mod validate;
@@ -20,6 +23,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use roundsman_model::state::State;
 use roundsman_model::units::parse_duration;
+
+/// Where an agent listens unless it is told otherwise.
+pub(crate) const DEFAULT_ADDR: &str = "127.0.0.1:9640";
 
 /// EX_USAGE of sysexits.h.
 pub const EXIT_USAGE: u8 = 64;
@@ -47,6 +53,11 @@ enum Command {
     Status(status::Arguments),
     /// What runs found out, newest first
     History(history::Arguments),
+    /// What nobody is to be called for, for a time
+    #[command(subcommand)]
+    Silence(silence::Command),
+    /// Tell the agent what was found out elsewhere, for a check with `ttl:`
+    Result(result::Arguments),
     /// The plugins of the node
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -67,13 +78,33 @@ pub struct Configuration {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Remote {
     /// The agent: HOST:PORT, or the path of its unix socket
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9640", env = "ROUNDSMAN_ADDR", value_parser = address)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADDR, env = "ROUNDSMAN_ADDR", value_parser = address)]
     addr: String,
     /// A file with the agent's token, where it asks for one
     #[arg(long, value_name = "FILE", env = "ROUNDSMAN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
+}
+
+/// How to reach an agent that is to change something: with its token, or by its unix socket.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Changing {
+    /// The agent's state directory, whose unix socket is used
+    #[arg(long, value_name = "DIR", env = "ROUNDSMAN_PATHS__STATE")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Changing {
+    /// Whom to ask.
+    pub(crate) fn remote(self) -> Remote {
+        match self.state {
+            None => self.remote,
+            Some(state) => Remote { addr: crate::agent::socket_path(&state).display().to_string(), ..self.remote },
+        }
+    }
 }
 
 /// How to print.
@@ -100,6 +131,8 @@ pub fn execute(arguments: Arguments) -> ExitCode {
         Command::Check(command) => check::execute(command),
         Command::Status(arguments) => status::execute(&arguments),
         Command::History(arguments) => history::execute(&arguments),
+        Command::Silence(command) => silence::execute(command),
+        Command::Result(arguments) => result::execute(arguments),
         Command::Plugin(command) => plugin::execute(command),
     };
     result.unwrap_or_else(|error| {

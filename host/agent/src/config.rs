@@ -13,6 +13,8 @@ mod sections;
 pub mod yaml;
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use roundsman_model::name::CheckName;
 use serde::Serialize;
 
 use crate::config::read::{Fields, Value, Walk};
@@ -45,6 +48,8 @@ pub struct Config {
     pub trust: Trust,
     pub log: Log,
     pub shutdown: Shutdown,
+    pub uplink: Uplink,
+    pub self_check: SelfCheck,
 }
 
 /// `node:` who this agent is.
@@ -59,7 +64,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
 }
 
-/// `paths:` directories; relative ones begin at the working directory of the process.
+/// `paths:` directories. Like every path, relative ones begin at the folder of the configuration file, or at the
+/// working directory of the process where a variable or a flag names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     pub plugins: PathBuf,
@@ -167,6 +173,20 @@ pub struct Shutdown {
     pub grace: Duration,
 }
 
+/// `uplink:` how the node notices that it is itself cut off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uplink {
+    /// When every target of every one of these checks fails from here, failures of others over the network are suspect.
+    /// Names are unique. Empty: nothing is ever suspect.
+    pub anchors: Vec<CheckName>,
+}
+
+/// `selfCheck:` the built-in check `roundsman`, by which the agent looks at itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelfCheck {
+    pub enabled: bool,
+}
+
 /// A configuration that can be used, and what is doubtful about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
@@ -176,14 +196,33 @@ pub struct Loaded {
 
 impl Config {
     /// Joins file, environment and `--set key.key=value` flags: later ones win. Without a file the defaults hold.
+    /// Relative paths in the file begin at its folder.
     pub fn load<S: AsRef<str>>(
         file: Option<(&Path, &[u8])>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         settings: &[S],
         host_name: &str,
     ) -> Result<Loaded, Vec<Problem>> {
+        let (config, errors, warnings) = Self::examine(file, environment, settings, host_name);
+        match config {
+            Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
+            _ => Err(errors.into_iter().chain(warnings).collect()),
+        }
+    }
+
+    /// The same with what is wrong beside it, errors and warnings: where there are errors, defaults took the place of
+    /// what could not be read. Only for who wants to say more than that.
+    pub fn examine<S: AsRef<str>>(
+        file: Option<(&Path, &[u8])>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        settings: &[S],
+        host_name: &str,
+    ) -> (Option<Self>, Vec<Problem>, Vec<Problem>) {
         let mut walk = Walk::default();
-        let source = walk.source(file.map_or(Path::new("defaults"), |(path, _)| path));
+        let source = match file {
+            Some((path, _)) => walk.file(path),
+            None => walk.source("defaults"),
+        };
         let start = Place { source, line: u32::from(file.is_some()), column: 1 };
         let mut root = read_file(&mut walk, source, file).unwrap_or_else(|| Tree::empty_map(start));
         if root.is_null() {
@@ -197,10 +236,7 @@ impl Config {
         let config = Fields::new(Value::new(&root, ""), &mut walk)
             .map(|fields| sections::read(fields, &fallback, &Tree::empty_map(start), &mut walk));
         let (errors, warnings) = walk.finish();
-        match config {
-            Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
-            _ => Err(errors.into_iter().chain(warnings).collect()),
-        }
+        (config, errors, warnings)
     }
 }
 

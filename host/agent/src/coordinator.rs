@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use roundsman_model::name::{CheckName, PluginName};
+use roundsman_model::check::Check;
+use roundsman_model::name::{BUILT_IN, CheckName, PUSHED, PluginName};
 use roundsman_plugin::load::Plugin;
 use roundsman_web::view::{self, PluginState};
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +17,7 @@ use crate::adapters;
 use crate::checks::catalogue::Version;
 use crate::checks::files::Files;
 use crate::checks::{ChecksFile, Configured};
-use crate::engine::Command;
+use crate::engine::command::Command;
 use crate::plugins::{Bound, Library, blocking};
 use crate::prepare::Common;
 use crate::problem::Problem;
@@ -37,6 +38,8 @@ pub(crate) struct Coordinator {
     shared: Arc<Shared>,
     configured: Arc<RwLock<adapters::Configured>>,
     commands: mpsc::Sender<Command>,
+    /// The check by which the agent looks at itself: no file names it.
+    built_in: Option<Arc<Check>>,
     /// In force; kept for the question whether a new version of a plugin takes their settings.
     prepared: Vec<Prepared>,
     /// What plugins say of checks that came into force before them.
@@ -59,6 +62,7 @@ impl Coordinator {
         shared: Arc<Shared>,
         configured: Arc<RwLock<adapters::Configured>>,
         commands: mpsc::Sender<Command>,
+        built_in: Option<Arc<Check>>,
     ) -> Self {
         Self {
             files,
@@ -67,6 +71,7 @@ impl Coordinator {
             shared,
             configured,
             commands,
+            built_in,
             prepared: Vec::new(),
             complaints: BTreeMap::new(),
             problems: Vec::new(),
@@ -262,7 +267,8 @@ impl Coordinator {
     }
 
     async fn put_in_force(&mut self) {
-        let mut prepared = Vec::new();
+        let own = self.built_in.iter().filter_map(|check| self.common.prepare(check).ok());
+        let mut prepared: Vec<Prepared> = own.flatten().collect();
         for configured in self.files.checks().filter(|configured| configured.check.enabled) {
             match self.common.prepare(&configured.check) {
                 Ok(list) => prepared.extend(list),
@@ -366,7 +372,7 @@ async fn examine(common: &Common, shared: &Shared, configured: &Configured) -> V
     };
     let plugin = match shared.plugin(&check.plugin) {
         PluginSlot::Ready(plugin) => plugin,
-        PluginSlot::Compiling | PluginSlot::Unusable { .. } => return Vec::new(),
+        PluginSlot::BuiltIn | PluginSlot::Compiling | PluginSlot::Unusable { .. } => return Vec::new(),
     };
     complaints(configured, &plugin, &prepared).await
 }
@@ -395,6 +401,7 @@ fn settings_pointer(message: &str) -> String {
 /// Why a check does not run as it should, for the eye.
 fn note(shared: &Shared, plugin: &PluginName) -> Option<String> {
     match shared.plugin(plugin) {
+        PluginSlot::BuiltIn => None,
         PluginSlot::Compiling => Some(format!("plugin `{plugin}` is being compiled")),
         PluginSlot::Unusable { why, .. } => Some(why.to_string()),
         PluginSlot::Ready(_) => {
@@ -409,6 +416,9 @@ fn note(shared: &Shared, plugin: &PluginName) -> Option<String> {
 /// The plugin of a file: its stem.
 pub(crate) fn plugin_name(file: &str) -> Result<PluginName, String> {
     let stem = file.strip_suffix(".wasm").unwrap_or(file);
+    if [BUILT_IN, PUSHED].contains(&stem) {
+        return Err(format!("the plugin name `{stem}` is taken by the agent itself: rename the file"));
+    }
     PluginName::new(stem).map_err(|error| format!("{error}: rename the file"))
 }
 

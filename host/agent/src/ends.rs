@@ -123,7 +123,7 @@ mod tests {
         ] {
             let ends = Ends::new();
             let key = Key::new(CheckName::new("a").unwrap(), None);
-            let start = Start { key, origin: Origin::Schedule, time: Timestamp(7), interval_ns: 0 };
+            let start = Start { key, origin: Origin::Schedule, due: Timestamp(7), time: Timestamp(7), interval_ns: 0 };
             ends.plan(look);
             drop(ends.ticket(start.clone(), 3, needed_by));
             assert_eq!(ends.ring().now_or_never().is_some(), rings, "{:?} {:?}", look - now, needed_by - now);

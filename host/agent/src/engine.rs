@@ -1,26 +1,41 @@
 //! The one loop where everything meets: what is due is started, what has ended becomes a record.
+//!
+//! - `core`: what it knows and decides, without waiting; `conclude`: from outcomes to records and states
+//! - `gate`: maintenance and dependencies; `silences`: what operators know already; `command`: what it is asked for
 
-use std::collections::{HashMap, HashSet};
+pub(crate) mod command;
+mod conclude;
+pub(crate) mod core;
+mod gate;
+mod silences;
+#[cfg(test)]
+mod simulation;
+
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roundsman_model::counts::Counts;
 use roundsman_model::key::Key;
-use roundsman_model::record::{Origin, Record};
-use roundsman_model::state::Standing;
+use roundsman_model::name::CheckName;
+use roundsman_model::record::Origin;
 use roundsman_model::time::Timestamp;
-use roundsman_plugin::job::{Job, Memory};
-use roundsman_schedule::schedule::{Plan, Resume, Schedule, Slots, Start};
-use roundsman_store::{Entry, Recorded};
-use tokio::sync::{mpsc, oneshot};
+use roundsman_plugin::job::Report;
+use roundsman_schedule::schedule::Start;
+use roundsman_store::Entry;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::ends::{Ended, Ends};
+use crate::engine::command::Command;
+use crate::engine::core::{Core, Past};
 use crate::guests::Guests;
 use crate::outcome::{self, Outcome};
 use crate::shared::{PluginSlot, Shared};
-use crate::subject::{Prepared, Subject};
+use crate::stats::ledger::Ledger;
+use crate::subject::Prepared;
 
 /// Runs are handed over up to so long before they are due, and wait for the instant where they are carried out: the loop
 /// wakes once for many, and what it is late by is nobody's lag.
@@ -29,56 +44,67 @@ const AHEAD: Duration = Duration::from_millis(50);
 const MARGIN: Duration = Duration::from_millis(5);
 /// The loop beats at least this often, so that /livez can tell a standstill from a quiet schedule.
 const BEAT: Duration = Duration::from_millis(500);
+/// Beyond what a busy machine makes the loop late by: the process or the machine slept, or the clock was set.
+const ABSENCE: Duration = Duration::from_secs(2);
 
-/// What the rest of the agent asks of the engine.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// The whole set of checks, as it is to be from now on.
-    Checks { checks: Vec<Prepared>, taken: oneshot::Sender<()> },
-    /// A run off the schedule. The answer says whether it will take place; the record comes by the board.
-    RunNow { key: Key, reply: oneshot::Sender<Result<(), NotNow>> },
-}
-
-/// Why a run off the schedule does not take place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotNow {
-    Unknown,
-    Busy,
-}
-
-/// What is known from an earlier life of the agent.
-#[derive(Debug, Default)]
-pub(crate) struct Past {
-    pub(crate) subjects: HashMap<Key, roundsman_store::Subject>,
-    pub(crate) memories: HashMap<Key, Memory>,
-}
+/// The run of a check that is part of the agent.
+pub(crate) type BuiltIn = Arc<dyn Fn() -> Report + Send + Sync>;
 
 pub(crate) struct Engine {
     clock: Clock,
-    schedule: Schedule,
-    subjects: HashMap<Key, Subject>,
-    past: Past,
+    core: Core,
+    running: HashMap<Key, Running>,
     shared: Arc<Shared>,
+    built_in: BuiltIn,
     /// Guests run on threads of their own: one that computes delays other guests, never this loop.
     guests: Guests,
     ends: Ends,
     /// While more runs than this are in flight, none is handed over before it is due: slots are for those that are.
     ahead_limit: usize,
+    /// What the counters of each check were told last.
+    ledger: Ledger,
+    /// When the loop last looked.
+    looked: Instant,
+    /// When time alone was last asked for what it brought about.
+    passed: Instant,
+}
+
+/// A run in flight. Its check may have been removed, and have come back.
+#[derive(Debug)]
+struct Running {
     generation: u64,
+    task: AbortHandle,
+}
+
+/// What an engine begins with.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) slots: u32,
+    pub(crate) anchors: Vec<CheckName>,
+    pub(crate) past: Past,
 }
 
 impl Engine {
-    pub(crate) fn new(shared: Arc<Shared>, guests: Guests, slots: u32, past: Past) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        guests: Guests,
+        clock: Clock,
+        built_in: BuiltIn,
+        beginning: Beginning,
+    ) -> Self {
+        let Beginning { slots, anchors, past } = beginning;
         Self {
-            clock: Clock::start(),
-            schedule: Schedule::new(Slots { runs: slots as usize }),
-            subjects: HashMap::new(),
-            past,
+            clock,
+            core: Core::new(slots, anchors, past),
+            running: HashMap::new(),
             shared,
+            built_in,
             guests,
             ends: Ends::new(),
             ahead_limit: slots as usize / 2,
-            generation: 0,
+            ledger: Ledger::default(),
+            looked: Instant::now(),
+            passed: Instant::now(),
         }
     }
 
@@ -86,9 +112,7 @@ impl Engine {
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken, grace: Duration) {
         while !stop.is_cancelled() {
             self.shared.beat();
-            if let Some(off_ns) = self.clock.follow() {
-                tracing::info!(off_ms = off_ns / 1_000_000, "followed a correction of the system's clock");
-            }
+            self.follow_clock();
             self.finish_ended();
             self.start_due();
             let wake = self.wake_at();
@@ -107,31 +131,61 @@ impl Engine {
         self.wind_down(grace).await;
     }
 
+    /// Notices that nobody was here for a while, and that the clock was set; then what time alone brings about.
+    fn follow_clock(&mut self) {
+        let instant = Instant::now();
+        let slept = instant.duration_since(std::mem::replace(&mut self.looked, instant));
+        let off_ns = self.clock.follow().unwrap_or(0);
+        if off_ns != 0 {
+            tracing::info!(off_ms = off_ns / 1_000_000, "followed a correction of the system's clock");
+        }
+        let (now, off) = (self.clock.now(), Duration::from_nanos(off_ns.unsigned_abs()));
+        let set_forward = if off_ns > 0 { off } else { Duration::ZERO };
+        let away = slept + set_forward;
+        if away <= ABSENCE {
+            self.shared.stats.pause.observe(slept);
+        } else {
+            tracing::warn!(away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX), "was not here for a while");
+            self.shared.was_away(away);
+            self.core.absent(away, now);
+        }
+        if off_ns < 0 && off > ABSENCE {
+            tracing::warn!(by_ms = off_ns / -1_000_000, "the clock was set back");
+            self.core.set_back(off, now);
+        }
+        if instant.duration_since(self.passed) >= BEAT {
+            self.passed = instant;
+            self.core.pass_time(now);
+        }
+        self.submit();
+    }
+
     fn wake_at(&self) -> Instant {
         let beat = Instant::now() + BEAT;
         let early = if self.may_go_ahead() { MARGIN } else { Duration::ZERO };
-        match self.schedule.next_event() {
+        match self.core.next_event() {
             Some(due) => self.clock.instant_of(due - early).min(beat),
             None => beat,
         }
     }
 
     fn may_go_ahead(&self) -> bool {
-        self.schedule.in_flight() < self.ahead_limit
+        self.core.in_flight() < self.ahead_limit
     }
 
     fn start_due(&mut self) {
         let now = self.clock.now();
-        while let Some(due) = self.schedule.next_event() {
+        while let Some(due) = self.core.next_event() {
             let horizon = if self.may_go_ahead() { now + AHEAD } else { now };
             if due > horizon {
                 break;
             }
             // One that lies ahead is popped as of its own instant, lest several ticks of a key count as passed.
-            if let Some(start) = self.schedule.pop(due.max(now)) {
-                self.shared.stats.queue.observe(now.since(start.time));
+            if let Some(start) = self.core.pop(due.max(now)) {
+                self.shared.stats.queue.observe(now.since(start.due));
                 self.begin(start);
             }
+            self.submit();
         }
     }
 
@@ -140,191 +194,117 @@ impl Engine {
         let mut ended = Vec::new();
         self.ends.take(&mut ended);
         let any = !ended.is_empty();
-        ended.into_iter().for_each(|ended| self.finish(ended));
+        for ended in ended {
+            self.finish(ended);
+        }
         any
     }
 
     fn begin(&mut self, start: Start) {
-        let Some(subject) = self.subjects.get_mut(&start.key) else {
+        let Some((subject, job)) = self.core.subject(&start.key).zip(self.core.job(&start)) else {
             debug_assert!(false, "the schedule holds what subjects hold");
             return;
         };
-        match self.shared.plugin(subject.prepared.plugin()) {
-            PluginSlot::Ready(plugin) => {
-                let (at, needed_by) = (self.clock.instant_of(start.time), needed_by(&self.clock, &start));
-                let job = job(subject, &start);
-                let ticket = self.ends.ticket(start, subject.generation, needed_by);
-                let run = async move { plugin.run(job).await };
-                subject.running = Some(self.guests.spawn(at, run, ticket));
-                self.shared.stats.in_flight(1);
+        let (plugin, generation) = (subject.prepared.plugin(), subject.generation);
+        match self.shared.plugin(plugin) {
+            PluginSlot::Ready(plugin) => self.spawn(start, generation, async move { plugin.run(job).await }),
+            PluginSlot::BuiltIn => {
+                let built_in = self.built_in.clone();
+                self.spawn(start, generation, async move { built_in() });
             }
             PluginSlot::Compiling => {
-                self.schedule.skip(&start.key);
-                self.persist_counts(&start.key);
+                self.core.skip(&start.key);
                 self.shared.published.disappoint(&start.key);
             }
             PluginSlot::Unusable { why, blame } => {
-                let outcome = Outcome::without_plugin(why, blame, self.clock.now().max(start.time));
-                self.conclude(&start, outcome);
+                let outcome = Outcome::without_plugin(why, blame, self.clock.now().max(start.due));
+                self.core.finished(&start, generation, outcome);
             }
         }
+    }
+
+    fn spawn(&mut self, start: Start, generation: u64, run: impl Future<Output = Report> + Send + 'static) {
+        let (at, needed_by) = (self.clock.instant_of(start.due), needed_by(&self.clock, &start));
+        let key = start.key.clone();
+        let ticket = self.ends.ticket(start, generation, needed_by);
+        let task = self.guests.spawn(at, run, ticket);
+        self.running.insert(key, Running { generation, task });
+        self.shared.stats.in_flight(1);
     }
 
     fn finish(&mut self, ended: Ended) {
         self.shared.stats.in_flight(-1);
-        let subject = self.subjects.get_mut(&ended.start.key);
-        let Some(subject) = subject.filter(|subject| subject.generation == ended.generation) else {
-            // Its check was removed meanwhile: only the slot is of interest.
-            self.schedule.finished(&ended.start.key, self.clock.now());
-            return;
-        };
-        subject.running = None;
+        let key = &ended.start.key;
+        if self.running.get(key).is_some_and(|running| running.generation == ended.generation) {
+            self.running.remove(key);
+        }
         let outcome = match ended.report {
-            Some(report) => outcome::of_report(report, &self.clock, ended.start.time),
+            Some(report) => outcome::of_report(report, &self.clock, ended.start.due),
             None => Outcome::died(self.clock.now()),
         };
-        self.shared.stats.observe(subject.prepared.plugin().as_str(), &outcome);
-        self.conclude(&ended.start, outcome);
-    }
-
-    /// Makes a record of an outcome and hands it to the store; what comes after the commit is the publisher's.
-    fn conclude(&mut self, start: &Start, outcome: Outcome) {
-        // The run's own end: what this loop is late by must not look like an overlap.
-        self.schedule.finished(&start.key, outcome.ended);
-        let (counts, last_tick) = self.schedule.settled(&start.key).unwrap_or((Counts::default(), start.time));
-        let Some(subject) = self.subjects.get_mut(&start.key) else { return };
-        let prepared = &subject.prepared;
-        let attempt = subject.standing.attempt(outcome.status);
-        let (standing, change) = subject.standing.apply(outcome.status, prepared.thresholds(), start.time);
-        subject.standing = standing;
-        subject.previous = Some(outcome.status);
-        let entry = Recorded {
-            tags: prepared.tags.clone(),
-            change,
-            memory: outcome.memory,
-            counts,
-            last_tick,
-            log: outcome.log,
-            record: Record {
-                key: start.key.clone(),
-                plugin: prepared.plugin().clone(),
-                origin: start.origin,
-                time: start.time,
-                started: outcome.started,
-                status: outcome.status,
-                blame: outcome.blame,
-                code: outcome.code,
-                summary: outcome.summary,
-                standing,
-                attempt,
-                latency_ns: outcome.latency_ns,
-                duration_ns: outcome.duration_ns,
-                lag_ns: outcome.lag_ns,
-                cpu_ns: outcome.cpu_ns,
-                interval_ns: start.interval_ns,
-                points: outcome.points,
-                findings: outcome.findings,
-            },
-        };
-        let retry = prepared.check.retry_interval.filter(|_| standing.soft.is_some());
-        subject.remember(&entry.memory);
-        if let Some(retry) = retry {
-            self.schedule.retry_at(&start.key, entry.record.started + retry);
+        if let Some(subject) = self.core.subject(key).filter(|subject| subject.generation == ended.generation) {
+            self.shared.stats.observe(subject.prepared.plugin().as_str(), &outcome);
         }
-        self.submit(Entry::Record(Box::new(entry)));
+        self.core.finished(&ended.start, ended.generation, outcome);
+        self.submit();
     }
 
-    fn persist_counts(&mut self, key: &Key) {
-        if let Some((counts, last_tick)) = self.schedule.settled(key) {
-            self.submit(Entry::Counted { key: key.clone(), counts, last_tick });
-        }
-    }
-
-    fn submit(&self, entry: Entry) {
-        let key = entry.key().clone();
-        if let Err(refused) = self.shared.store().submit(entry) {
+    /// Hands to the store what it is to be told; what comes after the commit is the publisher's.
+    fn submit(&mut self) {
+        for entry in self.core.drain() {
+            let key = entry.key().cloned();
+            let gone = matches!(entry, Entry::Forget { .. });
+            self.ledger.note(&self.shared.stats.checks, &entry);
+            let Err(refused) = self.shared.store().submit(entry) else { continue };
             self.shared.stats.lost(&refused);
-            // Who waits for the record would wait in vain.
-            self.shared.published.disappoint(&key);
+            if let Some(key) = key {
+                // Who waits for the record would wait in vain.
+                self.shared.published.disappoint(&key);
+                if gone {
+                    self.shared.published.forgotten(&key);
+                }
+            }
         }
     }
 
     fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        // Who asked may have gone.
         match command {
             Command::Checks { checks, taken } => {
-                self.take_checks(checks);
-                // Who sent them may have gone.
+                self.take_checks(checks, now);
+                self.submit();
                 taken.send(()).ok();
             }
-            Command::RunNow { key, reply } => {
-                let answer = if self.subjects.contains_key(&key) {
-                    self.schedule.run_now(&key, self.clock.now()).map_err(|_| NotNow::Busy)
-                } else {
-                    Err(NotNow::Unknown)
-                };
-                // Who asked may have gone.
+            Command::RunNow { key, reply } => drop(reply.send(self.core.run_now(&key, now))),
+            Command::Push { pushed, reply } => {
+                let answer = self.core.push(*pushed, now);
+                self.submit();
+                reply.send(answer).ok();
+            }
+            Command::Silence { silence, reply } => {
+                let answer = self.core.silence(silence, now);
+                self.submit();
+                reply.send(answer).ok();
+            }
+            Command::Unsilence { id, reply } => {
+                let answer = self.core.unsilence(id);
+                self.submit();
                 reply.send(answer).ok();
             }
         }
     }
 
-    /// Touches only what differs: everything else keeps its phase, its state and its run in flight.
-    fn take_checks(&mut self, checks: Vec<Prepared>) {
-        let now = self.clock.now();
-        let mut gone: HashSet<Key> = self.subjects.keys().chain(self.past.subjects.keys()).cloned().collect();
-        for prepared in checks {
-            let key = prepared.key().clone();
-            gone.remove(&key);
-            self.shared.published.configure(&prepared, self.past.subjects.get(&key), now);
-            match self.subjects.get_mut(&key) {
-                Some(subject) if subject.prepared.same_work(&prepared) => {}
-                Some(subject) => {
-                    let plan = plan(&prepared);
-                    subject.prepared = prepared;
-                    self.schedule.change(&key, plan, now);
-                }
-                None => self.add(key, prepared, now),
-            }
+    fn take_checks(&mut self, checks: Vec<Prepared>, now: Timestamp) {
+        for prepared in &checks {
+            self.shared.published.configure(prepared, self.core.past(prepared.key()), now);
         }
-        gone.iter().for_each(|key| self.remove(key));
-    }
-
-    fn add(&mut self, key: Key, prepared: Prepared, now: Timestamp) {
-        let past = self.past.subjects.remove(&key);
-        let memory = self.past.memories.remove(&key).unwrap_or_default();
-        let resume = past.as_ref().filter(|past| past.last_tick.0 > 0).map(|past| Resume {
-            counts: past.counts,
-            last_tick: past.last_tick,
-            last_time: past.high_water,
-        });
-        self.generation += 1;
-        let standing = past.as_ref().and_then(|past| past.standing).unwrap_or_else(|| Standing::pending(now));
-        self.schedule.insert(key.clone(), plan(&prepared), resume, now);
-        let subject = Subject {
-            prepared,
-            standing,
-            previous: past.and_then(|past| past.last_status),
-            memory: Arc::new(memory),
-            generation: self.generation,
-            running: None,
-        };
-        self.subjects.insert(key.clone(), subject);
-        // What was missed meanwhile is shown at once, and the very first tick of a new check is missed, not forgotten,
-        // when the agent ends before there is a record.
-        self.persist_counts(&key);
-    }
-
-    fn remove(&mut self, key: &Key) {
-        self.past.subjects.remove(key);
-        self.past.memories.remove(key);
-        if let Some(subject) = self.subjects.remove(key) {
-            self.schedule.remove(key);
-            if let Some(running) = subject.running {
-                running.abort();
+        for key in self.core.take_checks(checks, now) {
+            if let Some(running) = self.running.remove(&key) {
+                running.task.abort();
             }
+            self.shared.published.leave(&key);
         }
-        self.shared.published.remove(key);
-        self.submit(Entry::Forget { key: key.clone() });
     }
 
     /// Runs in flight end by themselves at their deadline at the latest; what is still there after `grace` is cut, and
@@ -335,39 +315,28 @@ impl Engine {
         self.ends.plan(until + BEAT);
         loop {
             self.finish_ended();
-            let running = self.subjects.values().any(|subject| subject.running.is_some());
-            if !running || tokio::time::timeout_at(until.into(), self.ends.ring()).await.is_err() {
+            if self.running.is_empty() || tokio::time::timeout_at(until.into(), self.ends.ring()).await.is_err() {
                 break;
             }
         }
-        for subject in self.subjects.values_mut() {
-            if let Some(running) = subject.running.take() {
-                running.abort();
-            }
+        for (_, running) in self.running.drain() {
+            running.task.abort();
         }
+        self.submit();
     }
 }
 
-fn plan(prepared: &Prepared) -> Plan {
-    Plan { grid: prepared.grid.clone(), initial_delay: prepared.check.initial_delay }
-}
-
-fn job(subject: &Subject, start: &Start) -> Arc<Job> {
-    Arc::new(Job {
-        assignment: subject.prepared.assignment.clone(),
-        scheduled: start.time,
-        attempt: 1 + subject.standing.soft.map_or(0, |soft| soft.count),
-        previous: subject.previous,
-        memory: subject.memory.clone(),
-        timeout: subject.prepared.check.timeout,
-    })
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("core", &self.core).finish_non_exhaustive()
+    }
 }
 
 /// When the end of a run has to be known: before the next tick of its key, and at once where somebody waits for it.
 fn needed_by(clock: &Clock, start: &Start) -> Instant {
     let until_next = match start.origin {
         Origin::Schedule => Duration::from_nanos(start.interval_ns),
-        Origin::Retry | Origin::RunNow => Duration::ZERO,
+        Origin::Retry | Origin::RunNow | Origin::CatchUp | Origin::Pushed | Origin::Expired => Duration::ZERO,
     };
-    clock.instant_of(start.time + until_next.saturating_sub(MARGIN))
+    clock.instant_of(start.due + until_next.saturating_sub(MARGIN))
 }

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::ends::Ticket;
 
 /// Threads for runs that compute.
-const BUSY_THREADS: usize = 2;
+pub(crate) const BUSY_THREADS: usize = 2;
 /// A poll of this length: far beyond what a check does between two calls, below the ten milliseconds of a slice.
 const BRIEF: Duration = Duration::from_millis(2);
 
@@ -61,8 +61,8 @@ impl Drop for Threads {
 
 impl Guests {
     /// The threads live as long as what is returned beside them.
-    pub(crate) fn start() -> anyhow::Result<(Self, [Threads; 2])> {
-        let threads = [Threads::start("guest", 1, true)?, Threads::start("guest-busy", BUSY_THREADS, true)?];
+    pub(crate) fn start(busy_threads: usize) -> anyhow::Result<(Self, [Threads; 2])> {
+        let threads = [Threads::start("guest", 1, true)?, Threads::start("guest-busy", busy_threads, true)?];
         let [brief, busy] = [threads[0].handle().clone(), threads[1].handle().clone()];
         Ok((Self { brief, busy }, threads))
     }

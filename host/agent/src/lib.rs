@@ -5,15 +5,18 @@
 //! - `coordinator`: from files to plugins (`plugins`) and prepared checks (`prepare`, `subject`)
 //! - `engine`: the loop of schedule, runs and records (`outcome`, `clock`, `stats`); `guests`: the threads on which plugins
 //!   run; `ends`: how the loop hears that they have
-//! - `adapters`: what the web asks for; `process`: what the operating system says of us
+//! - `selfcheck`: the built-in check of the agent itself, fed by `stats`, `process` and `cgroup`; `uplink`: whether this
+//!   node is cut off
+//! - `adapters`: what the web asks for
 //! - `cmd`: one file for each subcommand
 //!
 //! Absent by design: Wasmtime, SQLite, InfluxDB's protocol, HTTP: each has a crate of its own.
 
 mod adapters;
 pub mod agent;
+mod cgroup;
 pub mod checks;
-mod clock;
+pub mod clock;
 pub mod cmd;
 pub mod config;
 mod coordinator;
@@ -27,8 +30,10 @@ mod prepare;
 pub mod problem;
 mod process;
 mod published;
+mod selfcheck;
 mod shared;
 mod stats;
 mod subject;
 mod tasks;
+mod uplink;
 pub mod watch;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use roundsman_model::record::{Blame, Finding, Point, Status};
+use roundsman_model::record::{Blame, Finding, Point, Status, Story};
 use roundsman_model::time::Timestamp;
-use roundsman_plugin::job::{Level, LogLine, Report};
+use roundsman_plugin::job::Report;
 
 use crate::clock::Clock;
 
@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
     pub(crate) points: Vec<Point>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) memory: Vec<(String, Option<Vec<u8>>)>,
-    pub(crate) log: Vec<roundsman_store::LogLine>,
+    pub(crate) story: Story,
 }
 
 /// What a run that took place comes to.
@@ -46,7 +46,7 @@ pub(crate) fn of_report(report: Report, clock: &Clock, due: Timestamp) -> Outcom
         points: report.points,
         findings: report.findings,
         memory: report.memory_changes,
-        log: report.log.into_iter().map(line).collect(),
+        story: report.story,
     }
 }
 
@@ -59,6 +59,11 @@ impl Outcome {
     /// The task of the run panicked: a defect of ours.
     pub(crate) fn died(now: Timestamp) -> Self {
         Self::unknown(Blame::Host, "internal", "the run ended without a word; the log says more".into(), now)
+    }
+
+    /// What was not found out by a run of ours.
+    pub(crate) fn told(status: Status, summary: Arc<str>, now: Timestamp) -> Self {
+        Self { status, code: None, ..Self::unknown(Blame::Target, "", summary, now) }
     }
 
     fn unknown(blame: Blame, code: &str, summary: Arc<str>, now: Timestamp) -> Self {
@@ -76,23 +81,11 @@ impl Outcome {
             points: Vec::new(),
             findings: Vec::new(),
             memory: Vec::new(),
-            log: Vec::new(),
+            story: Story::default(),
         }
     }
 }
 
 fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn line(line: LogLine) -> roundsman_store::LogLine {
-    use roundsman_store::LogLevel;
-    let level = match line.level {
-        Level::Trace => LogLevel::Trace,
-        Level::Debug => LogLevel::Debug,
-        Level::Info => LogLevel::Info,
-        Level::Warn => LogLevel::Warn,
-        Level::Error => LogLevel::Error,
-    };
-    roundsman_store::LogLine { level, text: line.text }
 }

@@ -1,14 +1,19 @@
 //! From a configured check to what the engine runs: one assignment for each target, with `${…}` filled in and the
 //! grants compiled.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use roundsman_model::check::{Check, Timing};
+use roundsman_model::check::{CatchUp, Check, Limits, Timing};
+use roundsman_model::grants::Allow;
 use roundsman_model::key::Key;
+use roundsman_model::name::{BUILT_IN, CheckName, PluginName};
 use roundsman_plugin::describe::HOST_TAGS;
 use roundsman_plugin::job::{Assignment, Node};
 use roundsman_probe::grants::Grants;
 use roundsman_schedule::grid::Grid;
+use roundsman_schedule::window::Window;
 use roundsman_store::TagSet;
 
 use crate::checks::fill;
@@ -22,6 +27,38 @@ pub(crate) struct Common {
     pub(crate) facts: Arc<Node>,
     /// Ports on which the agent itself listens: they are refused unless a grant names them exactly.
     pub(crate) own_ports: Vec<u16>,
+}
+
+/// How often the agent looks at itself.
+const OWN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The check by which the agent looks at itself; a checks file cannot take its name.
+pub(crate) fn built_in() -> Arc<Check> {
+    Arc::new(Check {
+        name: CheckName::new(BUILT_IN).expect("a name by the rules"),
+        plugin: PluginName::new(BUILT_IN).expect("a name by the rules"),
+        timing: Timing::Interval(OWN_INTERVAL),
+        jitter_percent: 0,
+        catch_up: CatchUp::Skip,
+        timeout: OWN_INTERVAL,
+        initial_delay: Duration::ZERO,
+        retry_interval: None,
+        success_threshold: 1,
+        failure_threshold: 3,
+        targets: Vec::new(),
+        settings: serde_json::Map::new(),
+        thresholds: Vec::new(),
+        allow: Allow::default(),
+        limits: Limits::default(),
+        depends_on: Vec::new(),
+        maintenance: Vec::new(),
+        negate: false,
+        shadow: false,
+        labels: BTreeMap::new(),
+        owner: None,
+        runbook: None,
+        enabled: true,
+    })
 }
 
 /// What is wrong with a check, and where in it: a JSON pointer.
@@ -39,21 +76,29 @@ impl Common {
 
     /// Everything that the engine needs to run a check on each of its targets.
     pub(crate) fn prepare(&self, check: &Arc<Check>) -> Result<Vec<Prepared>, Wrong> {
-        check.keys().into_iter().map(|key| self.prepare_key(check, key)).collect()
+        let windows = check.maintenance.iter().enumerate().map(|(n, maintenance)| {
+            Window::new(&maintenance.cron, &maintenance.timezone, maintenance.length)
+                .map_err(|error| Wrong { pointer: format!("/maintenance/{n}/cron"), message: error.to_string() })
+        });
+        let windows: Arc<[Window]> = windows.collect::<Result<_, _>>()?;
+        check.keys().into_iter().map(|key| self.prepare_key(check, key, windows.clone())).collect()
     }
 
-    fn prepare_key(&self, check: &Arc<Check>, key: Key) -> Result<Prepared, Wrong> {
+    fn prepare_key(&self, check: &Arc<Check>, key: Key, windows: Arc<[Window]>) -> Result<Prepared, Wrong> {
         let target = check.target(key.target.as_ref());
         let filled = fill::fill_check(check, target, &self.node)
             .map_err(|error| Wrong { pointer: String::new(), message: error.to_string() })?;
         let grants = Grants::compile(filled.target.as_slice(), &filled.allow, &self.own_ports)
             .map_err(|error| Wrong { pointer: format!("/allow/{}", error.list), message: error.to_string() })?;
         let grid = match &check.timing {
-            Timing::Interval(period) => Grid::interval(*period, &key, &self.node.name),
+            Timing::Interval(period) => Grid::interval(*period, check.jitter_percent, &key, &self.node.name),
+            // Begun by the engine, or by somebody else.
+            Timing::Start | Timing::Ttl(_) => Grid::Never,
             Timing::Cron { expression, timezone } => Grid::cron(expression, timezone)
                 .map_err(|error| Wrong { pointer: "/cron".to_owned(), message: error.to_string() })?,
         };
         Ok(Prepared {
+            windows,
             tags: self.tags(check, &key),
             assignment: Arc::new(Assignment {
                 settings: serde_json::Value::Object(filled.settings).to_string(),

@@ -1,11 +1,13 @@
 //! What everybody else sees, and only once it is committed: the board, and events for whoever listens.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use roundsman_model::board::{Board, Configured, Entry as Line, Last};
 use roundsman_model::key::Key;
-use roundsman_model::record::Record;
+use roundsman_model::record::{Origin, Record};
+use roundsman_model::silence::{Silence, Silences};
+use roundsman_model::state::State;
 use roundsman_model::time::Timestamp;
 use roundsman_store::Entry;
 use roundsman_web::view;
@@ -37,6 +39,7 @@ pub(crate) struct Published {
     waiters: Mutex<HashMap<Key, Vec<Waiter>>>,
     /// Last records of an earlier life, of keys that are not on the board yet.
     recalled: Mutex<HashMap<Key, Last>>,
+    silences: Mutex<Silences>,
 }
 
 impl Published {
@@ -48,6 +51,7 @@ impl Published {
             prepared: Mutex::default(),
             recalled: Mutex::default(),
             waiters: Mutex::default(),
+            silences: Mutex::default(),
         }
     }
 
@@ -65,6 +69,16 @@ impl Published {
 
     fn recalled(&self) -> MutexGuard<'_, HashMap<Key, Last>> {
         self.recalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_silences(&self) -> MutexGuard<'_, Silences> {
+        self.silences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an earlier life of the agent left.
+    pub(crate) fn begin_with(&self, silences: &[Silence]) {
+        // There never were more than may be.
+        silences.iter().for_each(|silence| drop(self.known_silences().insert(Arc::new(silence.clone()))));
     }
 
     fn waiters(&self) -> MutexGuard<'_, HashMap<Key, Vec<Waiter>>> {
@@ -106,16 +120,41 @@ impl Published {
             match entry {
                 Entry::Record(recorded) => {
                     let record = &recorded.record;
-                    let stale_at = prepared.get(&record.key).map(|p| p.stale_at(record.time));
+                    let stale_at = prepared.get(&record.key).and_then(|p| p.stale_at(record.time.min(record.started)));
                     board.apply(record, recorded.counts, stale_at);
                 }
-                Entry::Counted { key, counts, .. } => {
-                    if let Some(line) = board.get_mut(key) {
-                        line.counts = *counts;
+                Entry::Turned(turned) => {
+                    let stale_at = prepared.get(&turned.key).and_then(|p| p.stale_at(turned.last_tick));
+                    board.turn(&turned.key, turned.standing, turned.counts, stale_at);
+                    if let Some(line) = board.get_mut(&turned.key) {
+                        line.skipped = (turned.standing.state == State::Skipped).then(|| turned.summary.clone());
                     }
                 }
-                Entry::Forget { .. } => {}
+                Entry::Counted { key, counts, last_tick } => {
+                    let stale_at = prepared.get(key).and_then(|p| p.stale_at(*last_tick));
+                    if let Some(line) = board.get_mut(key) {
+                        line.counts = *counts;
+                        if line.standing.state == State::Skipped {
+                            line.stale_at = stale_at;
+                        }
+                    }
+                }
+                Entry::Forget { key } => {
+                    if !prepared.contains_key(key) {
+                        board.remove(key);
+                    }
+                }
+                Entry::Silenced(silence) => {
+                    // There are never more than the engine keeps.
+                    self.known_silences().insert(silence.clone()).ok();
+                }
+                Entry::Unsilenced { id } => drop(self.known_silences().remove(*id)),
             }
+        }
+        if entries.iter().any(|entry| matches!(entry, Entry::Silenced(_) | Entry::Unsilenced { .. })) {
+            let silences = self.known_silences();
+            let forever = Timestamp(i64::MIN);
+            each_line(&mut board, |line| line.silence = silences.covering(&line.key, forever).cloned());
         }
         drop((board, prepared));
         self.tell(entries);
@@ -125,14 +164,28 @@ impl Published {
     fn tell(&self, entries: &[Entry]) {
         let listening = self.events.receiver_count() > 0;
         for entry in entries {
+            if let Entry::Turned(turned) = entry
+                && listening
+            {
+                let (change, summary) = (turned.change, turned.summary.clone());
+                self.say(view::Event::Transition(view::Transition::of(&turned.key, change, summary, None)));
+            }
             let Entry::Record(recorded) = entry else { continue };
             let record = &recorded.record;
-            self.answer(record);
+            if record.origin != Origin::Expired {
+                self.answer(record);
+            }
             if listening {
                 self.say(view::Event::Record(view::Ran::of(record)));
                 if let Some(change) = recorded.change {
                     let summary = record.summary.clone();
                     self.say(view::Event::Transition(view::Transition::of(&record.key, change, summary, None)));
+                }
+                for finding in &recorded.findings {
+                    let Some(change) = finding.change else { continue };
+                    let transition = view::Transition::of(&record.key, change, finding.summary.clone(), None);
+                    let finding = Some(finding.subject.clone());
+                    self.say(view::Event::Transition(view::Transition { finding, ..transition }));
                 }
             }
         }
@@ -159,13 +212,15 @@ impl Published {
             owner: check.owner.as_deref().map(Into::into),
             runbook: check.runbook.as_deref().map(Into::into),
             enabled: check.enabled,
+            shadow: check.shadow,
         };
         let mut board = self.board_mut();
         let seen = board.get(key).and_then(|line| line.last.as_ref()).map(|last| last.time);
         // A new check has its first ticks before it; one from before the restart had its last record then.
         let last = seen.or(past.map(|past| past.high_water)).unwrap_or(now + check.initial_delay);
         let stale_at = prepared.stale_at(last);
-        let line = board.configure(key.clone(), configured, now, Some(stale_at));
+        let line = board.configure(key.clone(), configured, now, stale_at);
+        line.silence = self.known_silences().covering(key, now).cloned();
         if let Some(past) = past {
             line.standing = past.standing.unwrap_or(line.standing);
             line.counts = past.counts;
@@ -193,10 +248,20 @@ impl Published {
         with(&|key| prepared.get(key)?.grid.next_after(now));
     }
 
-    pub(crate) fn remove(&self, key: &Key) {
-        self.board_mut().remove(key);
+    /// A key is no longer configured: it is shown until that is committed.
+    pub(crate) fn leave(&self, key: &Key) {
         self.prepared().remove(key);
         self.disappoint(key);
+    }
+
+    /// It is not shown any more.
+    pub(crate) fn forgotten(&self, key: &Key) {
+        self.board_mut().remove(key);
+    }
+
+    /// What operators have silenced.
+    pub(crate) fn silences(&self) -> Vec<Silence> {
+        self.known_silences().iter().map(|silence| Silence::clone(silence)).collect()
     }
 
     /// The run that callers wait for will not take place.
@@ -206,12 +271,15 @@ impl Published {
 
     /// Says beside a state why it is as it is.
     pub(crate) fn note(&self, mut note: impl FnMut(&Line) -> Option<String>) {
-        let mut board = self.board_mut();
-        let keys: Vec<Key> = board.iter().map(|line| line.key.clone()).collect();
-        for key in keys {
-            if let Some(line) = board.get_mut(&key) {
-                line.note = note(line);
-            }
+        each_line(&mut self.board_mut(), |line| line.note = note(line));
+    }
+}
+
+fn each_line(board: &mut Board, mut change: impl FnMut(&mut Line)) {
+    let keys: Vec<Key> = board.iter().map(|line| line.key.clone()).collect();
+    for key in keys {
+        if let Some(line) = board.get_mut(&key) {
+            change(line);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use roundsman_model::name::PluginName;
+use roundsman_model::name::{BUILT_IN, PUSHED, PluginName};
 use roundsman_model::record::Blame;
 use roundsman_plugin::load::Plugin;
 use roundsman_store::Store;
@@ -36,6 +36,8 @@ pub(crate) struct Loaded {
 #[derive(Debug)]
 pub(crate) enum PluginSlot {
     Ready(Arc<Plugin>),
+    /// Part of the agent: there is no file.
+    BuiltIn,
     /// Its first version is on its way: ticks until then are skipped.
     Compiling,
     Unusable {
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     born: Instant,
     /// Milliseconds since `born` at the engine's last beat.
     beat_ms: AtomicU64,
+    /// How long the agent was not there, since somebody asked, in milliseconds.
+    away_ms: AtomicU64,
 }
 
 impl Shared {
@@ -66,6 +70,7 @@ impl Shared {
             store,
             born: Instant::now(),
             beat_ms: AtomicU64::new(0),
+            away_ms: AtomicU64::new(0),
         }
     }
 
@@ -74,6 +79,9 @@ impl Shared {
     }
 
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginSlot {
+        if [BUILT_IN, PUSHED].contains(&name.as_str()) {
+            return PluginSlot::BuiltIn;
+        }
         let plugins = self.plugins.load();
         let Some(loaded) = plugins.get(name) else {
             let why = format!("there is no plugin `{name}`: put {name}.wasm into the plugins' directory");
@@ -93,6 +101,18 @@ impl Shared {
     pub(crate) fn beat(&self) {
         let ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The process or the machine slept, or the clock was set forward.
+    pub(crate) fn was_away(&self, away: Duration) {
+        let ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX);
+        self.away_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// How long that was since the last time somebody asked.
+    pub(crate) fn take_away(&self) -> Option<Duration> {
+        let ms = self.away_ms.swap(0, Ordering::Relaxed);
+        (ms > 0).then(|| Duration::from_millis(ms))
     }
 
     /// How long the engine's loop has stood still, if it has.

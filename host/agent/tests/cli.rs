@@ -111,8 +111,8 @@ fn status() {
 fn check_list_and_show() {
     let house = House::new();
     let table = said(&house.cli(&["check", "list"]), 0);
-    assert_eq!(row(&table, "CHECK"), ["CHECK", "PLUGIN", "SCHEDULE", "TARGETS", "FILE", "NOTE"]);
-    assert_eq!(row(&table, "web")[..5], ["web", "tcp", "every", "500ms", "2"]);
+    assert_eq!(row(&table, "CHECK"), ["CHECK", "STATE", "PLUGIN", "SCHEDULE", "TARGETS", "FILE", "NOTE"]);
+    assert_eq!(row(&table, "web")[..6], ["web", "critical", "tcp", "every", "500ms", "2"]);
     assert!(row(&table, "machine").join(" ").contains("the node"), "{table}");
     assert!(row(&table, "idle").last() == Some(&"disabled") && table.contains("checks/a.yaml:3"), "{table}");
     let list = json(&house.cli(&["check", "list", "--output", "json"]), 0);
@@ -279,6 +279,9 @@ fn probe() {
         0,
     );
     assert!(seen.starts_with("ok: load ") && seen.contains("\npoint    load load1="), "{seen}");
+    let arguments = ["probe", &load, "--allow", "system=load", "--settings", r#"{"parts":["load"],"load":null}"#];
+    let seen = json(&roundsman(&[&arguments[..], &["--output", "json"]].concat()), 0);
+    assert!(seen["points"][0]["fields"]["load1"].is_number(), "fields are an object, as in the API: {seen}");
 
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = open.local_addr().unwrap().to_string();
@@ -315,7 +318,13 @@ fn probe() {
 #[test]
 fn validate() {
     let house = House::new();
-    assert_eq!(said(&house.place.run(&["validate"]), 0), "everything is in order: 2 plugins, 3 checks, 4 targets\n");
+    let told = said(&house.place.run(&["validate"]), 0);
+    let (verdict, history) = told.split_once('\n').unwrap();
+    assert_eq!(verdict, "everything is in order: 2 plugins, 3 checks, 4 targets");
+    assert!(
+        history.starts_with("the history holds about ") && history.ends_with(" of records at 9.0 runs/s\n"),
+        "{told}"
+    );
     let found = json(&house.place.run(&["validate", "--output", "json"]), 0);
     assert_eq!(found["found"]["pairs"], 4, "{found}");
     house.place.write_checks("b.yaml", "checks:\n  - {name: b, plugin: tpc, interval: 10s}\n");
@@ -346,6 +355,12 @@ fn where_nobody_listens() {
         (&["check", "show", "x"], 1),
         (&["history"], 1),
         (&["plugin", "list"], 1),
+        (&["history", "--failures"], 1),
+        (&["silence", "list"], 1),
+        (&["silence", "remove", "1"], 1),
+        (&["silence", "add", "x", "--for", "1h", "--reason", "r"], 1),
+        (&["check", "ack", "x", "--reason", "r"], 1),
+        (&["result", "x", "--status", "ok"], 1),
     ] {
         let told = complained(&roundsman(&[arguments, &["--addr", &nobody]].concat()), code);
         for word in [
@@ -387,6 +402,16 @@ fn wrong_usage() {
         (&["probe", "x.wasm", "--allow", "load"], "write LIST=WORD, for instance system=load"),
         (&["probe", "x.wasm", "--allow", "sys=load"], "the lists are network, files, system"),
         (&["plugin", "inspect"], "<FILE>"),
+        (&["silence"], "Usage: roundsman silence <COMMAND>"),
+        (&["silence", "add", "x", "--reason", "r"], "--for <DURATION>"),
+        (&["silence", "add", "x", "--for", "1h"], "--reason <REASON>"),
+        (&["silence", "add", "--for", "1h", "--reason", "r"], "<CHECK>"),
+        (&["silence", "add", "x", "--for", "1h", "--until", "x", "--reason", "r"], "cannot be used with"),
+        (&["silence", "add", "x", "--all", "--for", "1h", "--reason", "r"], "cannot be used with"),
+        (&["silence", "remove", "x"], "invalid digit"),
+        (&["check", "ack", "x"], "--reason <REASON>"),
+        (&["result", "x"], "--status <STATUS>"),
+        (&["result", "x", "--status", "fine"], "write ok, warning, critical or unknown, or 0, 1, 2 or 3"),
     ] {
         let output = roundsman(arguments);
         let told = text(&output.stderr);

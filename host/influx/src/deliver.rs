@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff;
 use crate::dead_letters::DeadLetters;
 use crate::outcome::Outcome;
+use crate::refused;
 use crate::request::Request;
 use crate::stats::Stats;
 use crate::writer::{Writer, chain};
@@ -81,15 +82,16 @@ impl Delivery<'_> {
         match outcome {
             Outcome::Delivered => {
                 self.moves();
-                self.stats.delivered(lines, 0);
+                self.stats.delivered(wall(), lines, 0);
                 Next::Done
             }
-            Outcome::DeliveredWithRejects { rejected, why } => {
+            Outcome::DeliveredWithRejects { rejected, why, answer } => {
                 self.moves();
-                let rejected = rejected.min(lines);
-                self.stats.delivered(lines - rejected, rejected);
-                self.stats.error(wall(), &why);
+                let named = refused::named(&answer, request.text(), rejected);
+                let rejected = rejected.max(named.len() as u64).min(lines);
+                self.stats.delivered(wall(), lines - rejected, rejected);
                 tracing::warn!(destination = self.destination, rejected, why, "the server refused points");
+                self.keep(&why, &named.concat(), named.len()).await;
                 Next::Done
             }
             Outcome::Unparsable { why } | Outcome::TooLarge { why } => {
@@ -137,11 +139,20 @@ impl Delivery<'_> {
     }
 
     async fn set_aside(&self, request: &Request, why: &str) -> Next {
-        let (destination, lines) = (self.destination, request.lines);
+        self.stats.rejected(request.lines as u64);
+        self.keep(why, request.text(), request.lines).await;
+        Next::Done
+    }
+
+    /// Puts lines that the server will not take where a person finds them, as far as they are known.
+    async fn keep(&self, why: &str, text: &[u8], lines: usize) {
+        let destination = self.destination;
         let file = self.letters.path().display();
-        self.stats.delivered(0, lines as u64);
         self.stats.error(wall(), why);
-        match self.letters.keep(wall(), why, request.text()).await {
+        if lines == 0 {
+            return;
+        }
+        match self.letters.keep(wall(), why, text).await {
             Ok(()) => {
                 tracing::error!(destination, lines, why, %file, "lines that the server will not take are set aside")
             }
@@ -150,7 +161,6 @@ impl Delivery<'_> {
                 tracing::error!(destination, lines, why, %file, error, "lines that the server will not take are lost");
             }
         }
-        Next::Done
     }
 
     /// Waits, but not beyond the stop.

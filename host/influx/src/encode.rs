@@ -5,30 +5,31 @@
 //!
 //! - `check`: one line per record; fields `up` (1 for ok and warning, 0 for critical; absent where nothing is known of
 //!   the target: blame is not the target, or the status is unknown), `status`, `state`, `latency_ms` when there is one,
-//!   `duration_ms`, `lag_ms`, `interval_s`, `attempt`, `blame`, `summary`, `code` when there is one
+//!   `duration_ms`, `lag_ms`, `interval_s`, `attempt`, `blame`, `summary`, `code` when there is one, `suspect` (true)
+//!   when this node's own way out was down
 //! - one line per plugin point, measurement = series; booleans are 0 and 1; what is not finite is left out, a point
 //!   without fields too; names that are taken or not safe go by the rule in `tags`
 //! - `finding`: fields `subject`, `status`, `summary`
-//! - `transition`: fields `from`, `to`, `since` (ns since 1970), `summary`
+//! - `transition`: fields `from`, `to`, `since` (ns since 1970), `summary`, `quiet` (why it alarms nobody) when it does
+//!   not, `finding` (what changed of all that the check looks at) when it is not the check's own state
 //!
-//! Lines of one record with equal measurement and tags would replace each other: the i-th gets + i ns.
+//! Lines of one record with equal measurement and tags would replace each other: the i-th gets + i ns. Transitions have
+//! an instant of their own from the store.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
+use roundsman_model::name::{BUILT_IN, RESERVED_SERIES};
 use roundsman_model::record::{Blame, Finding, Point, Record, Status, Value};
-use roundsman_model::state::Change;
 use roundsman_model::time::Timestamp;
+use roundsman_store::TransitionRow;
 
 use crate::escape;
 use crate::tags::{RowTags, free_name};
 
 /// The version that this file writes; rows carry it.
 pub const ENCODER_VERSION: u16 = 1;
-
-/// Measurements of the host, which no series of a plugin may be.
-const HOST_MEASUREMENTS: [&str; 6] = ["agent", "board", "check", "finding", "peer", "transition"];
 
 /// Most fields of one line: 3.x allows a table 500 columns, tags and all.
 const MAX_FIELDS: usize = 400;
@@ -43,7 +44,9 @@ pub fn record<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>, record: &R
     let tags = RowTags::new(tags);
     check_line(&tags, record, out);
     let mut seen = Seen::new(record.points.len());
-    let points = record.points.iter().filter(|point| point_line(&tags, point, record.time, &mut seen, out)).count();
+    let own = record.plugin.as_str() == BUILT_IN;
+    let points =
+        record.points.iter().filter(|point| point_line(&tags, point, own, record.time, &mut seen, out)).count();
     for (i, finding) in record.findings.iter().enumerate() {
         finding_line(&tags, finding, later(record.time, i), out);
     }
@@ -51,18 +54,20 @@ pub fn record<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>, record: &R
 }
 
 /// Appends the line of a hard change; tells how many lines: one.
-pub fn transition<'a>(
-    tags: impl IntoIterator<Item = (&'a str, &'a str)>,
-    change: &Change,
-    summary: &str,
-    out: &mut Vec<u8>,
-) -> usize {
-    let mut line = Line::begin("transition", &RowTags::new(tags), out);
+pub fn transition(row: &TransitionRow, out: &mut Vec<u8>) -> usize {
+    let change = &row.change;
+    let mut line = Line::begin("transition", &RowTags::new(row.tags.iter()), out);
     line.integer("from", change.from as i64);
     line.integer("to", change.to as i64);
     line.integer("since", change.since.0);
-    line.text("summary", summary);
-    line.end(change.at);
+    line.text("summary", &row.summary);
+    if let Some(quiet) = change.quiet {
+        line.text("quiet", quiet.as_str());
+    }
+    if let Some(finding) = &row.finding {
+        line.text("finding", finding);
+    }
+    line.end(row.time);
     1
 }
 
@@ -85,6 +90,9 @@ fn check_line(tags: &RowTags<'_>, record: &Record, out: &mut Vec<u8>) {
     if let Some(code) = &record.code {
         line.text("code", code);
     }
+    if record.suspect {
+        line.truth("suspect");
+    }
     line.end(record.time);
 }
 
@@ -105,9 +113,16 @@ fn finding_line(tags: &RowTags<'_>, finding: &Finding, time: Timestamp, out: &mu
     line.end(time);
 }
 
-/// False, and nothing appended, when nothing of the point can be written.
-fn point_line(tags: &RowTags<'_>, point: &Point, time: Timestamp, seen: &mut Seen, out: &mut Vec<u8>) -> bool {
-    let taken = |name: &str| HOST_MEASUREMENTS.contains(&name);
+/// False, and nothing appended, when nothing of the point can be written. `own`: it is of the agent itself.
+fn point_line(
+    tags: &RowTags<'_>,
+    point: &Point,
+    own: bool,
+    time: Timestamp,
+    seen: &mut Seen,
+    out: &mut Vec<u8>,
+) -> bool {
+    let taken = |name: &str| !own && RESERVED_SERIES.contains(&name);
     let Some(measurement) = free_name(&point.series, "series_", taken) else { return false };
     let start = out.len();
     out.extend_from_slice(measurement.as_bytes());
@@ -183,6 +198,12 @@ impl<'a> Line<'a> {
     fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         escape::text(value, self.out);
+    }
+
+    /// A word that is there only when it is true: nothing to count or to average.
+    fn truth(&mut self, name: &str) {
+        self.name(name);
+        self.out.extend_from_slice(b"true");
     }
 
     /// False, and nothing written, when the value has no portable form.

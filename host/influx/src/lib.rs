@@ -3,7 +3,8 @@
 //! - `encode`: rows to lines, pure and versioned; `tags` and `escape`: the safe subset of line protocol
 //! - `destination`: one InfluxDB as the operator named it; `secret`: tokens and passwords from files
 //! - `page`: a stretch of the outbox, read and encoded; `request`: lines on their way, in halves if need be
-//! - `writer`: one request to one server (`v1`, `v2`, `tls`); `outcome`: what an answer means
+//! - `writer`: one request to one server (`v1`, `v2`, `tls`); `outcome`: what an answer means; `refused`: which
+//!   lines it names
 //! - `deliver`: one request until it is taken; `backoff`: the waits between; `dead_letters`: what nobody takes
 //! - `forward`: the task of one destination; `stats`: what it has done
 //!
@@ -19,6 +20,7 @@ mod escape;
 pub mod forward;
 pub mod outcome;
 mod page;
+mod refused;
 mod request;
 mod secret;
 pub mod stats;

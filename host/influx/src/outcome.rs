@@ -26,8 +26,8 @@ const MAX_WHY: usize = 300;
 pub enum Outcome {
     /// Everything is written.
     Delivered,
-    /// The server wrote what it could; `rejected` lines it will never take.
-    DeliveredWithRejects { rejected: u64, why: String },
+    /// The server wrote what it could; `rejected` lines it will never take. `answer` may name them.
+    DeliveredWithRejects { rejected: u64, why: String, answer: String },
     /// At least one line cannot be parsed, and nothing is known of the others.
     Unparsable { why: String },
     /// Refused for a reason that does not name a line.
@@ -49,14 +49,14 @@ pub fn classify(status: u16, text: &str, retry_after: Option<&str>) -> Outcome {
             Outcome::Hold { why: format!("{}: not InfluxDB answers but a web page", why()), credentials: false }
         }
         200..300 => Outcome::Delivered,
-        400 if text.contains("partial write") => Outcome::DeliveredWithRejects { rejected: rejected(text), why: why() },
+        400 if text.contains("partial write") => partial(text, why()),
         400 if is_parse_error(text) => Outcome::Unparsable { why: why() },
         // InfluxDB 3 answers 400 also when its own storage fails.
         400 if text.contains("error from wal") || text.contains("error from persister") => {
             Outcome::Retry { why: why(), at_least: Duration::ZERO }
         }
         400 => Outcome::Refused { why: why() },
-        422 => Outcome::DeliveredWithRejects { rejected: rejected(text), why: why() },
+        422 => partial(text, why()),
         413 => Outcome::TooLarge { why: why() },
         429 | 503 => Outcome::Retry { why: why(), at_least: retry_after.map_or(THROTTLED, wait) },
         408 | 499 | 500..600 => Outcome::Retry { why: why(), at_least: Duration::ZERO },
@@ -67,6 +67,10 @@ pub fn classify(status: u16, text: &str, retry_after: Option<&str>) -> Outcome {
 
 fn is_parse_error(text: &str) -> bool {
     ["unable to parse", "line protocol pars", "parsing failed"].iter().any(|words| text.contains(words))
+}
+
+fn partial(text: &str, why: String) -> Outcome {
+    Outcome::DeliveredWithRejects { rejected: rejected(text), why, answer: text.to_owned() }
 }
 
 /// How many lines the server refused. 1.x says `dropped=0` when lines could not be parsed, but names each of them.

@@ -55,7 +55,8 @@ impl Pages {
         Self { store, reader: None, rows: FIRST_ROWS }
     }
 
-    /// The page that begins at the cursor; `seen` is how many rows have been published. After an error the next page is read over a new connection.
+    /// The page that begins at the cursor; `seen` is how many rows have been published. After an error the next page is
+    /// read over a new connection.
     pub(crate) fn read(&mut self, from: Cursor, seen: u64) -> Result<Page, PageError> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
@@ -90,7 +91,7 @@ impl Pages {
 
 fn newest(reader: &mut Reader) -> Result<i64, StoreError> {
     let query = roundsman_store::Query { limit: 1, ..Default::default() };
-    Ok(reader.records(&query)?.first().map_or(0, |row| row.id))
+    Ok(reader.records(&query)?.rows.first().map_or(0, |row| row.id))
 }
 
 fn requests(from: Cursor, batch: Batch) -> Result<Vec<Request>, PageError> {
@@ -105,7 +106,7 @@ fn requests(from: Cursor, batch: Batch) -> Result<Vec<Request>, PageError> {
     for row in &batch.transitions {
         known(row.encoder)?;
         cursor.transition = row.id;
-        gather.row(cursor, |out| encode::transition(row.tags.iter(), &row.change, &row.summary, out));
+        gather.row(cursor, |out| encode::transition(row, out));
     }
     Ok(gather.finish(batch.next))
 }

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Rows that wait to be sent, as far as is known.
     pub lag_rows: u64,
+    /// When the server last took something; none since the start.
+    pub last_success: Option<Timestamp>,
     /// Since when nothing goes out, and why; none while it does.
     pub held: Option<Trouble>,
     /// The last thing that went wrong, also when it is over.
@@ -53,6 +55,7 @@ pub struct Trouble {
 
 #[derive(Debug, Default)]
 struct State {
+    last_success: Option<Timestamp>,
     held: Option<Trouble>,
     last_error: Option<Trouble>,
 }
@@ -68,6 +71,7 @@ impl Stats {
             requests: self.requests.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             lag_rows: self.behind.load(Relaxed).saturating_add(self.since_seen()),
+            last_success: state.last_success,
             held: state.held.clone(),
             last_error: state.last_error.clone(),
         }
@@ -78,9 +82,16 @@ impl Stats {
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(crate) fn delivered(&self, written: u64, rejected: u64) {
+    /// The server took lines, and refused some of them.
+    pub(crate) fn delivered(&self, now: Timestamp, written: u64, rejected: u64) {
         self.written.fetch_add(written, Relaxed);
-        self.rejected.fetch_add(rejected, Relaxed);
+        self.rejected(rejected);
+        self.state().last_success = Some(now);
+    }
+
+    /// Lines that the server will never take.
+    pub(crate) fn rejected(&self, lines: u64) {
+        self.rejected.fetch_add(lines, Relaxed);
     }
 
     pub(crate) fn retried(&self) {

@@ -14,20 +14,23 @@ pub(crate) const MAX_TAGS: usize = 64;
 const HOST_TAGS: [&str; 6] = ["check", "cluster", "host", "peer", "plugin", "target"];
 
 /// Fields of the host's measurements, and `time`, which every server refuses as a tag or field.
-const HOST_FIELDS: [&str; 16] = [
+const HOST_FIELDS: [&str; 19] = [
     "attempt",
     "blame",
     "code",
     "duration_ms",
+    "finding",
     "from",
     "interval_s",
     "lag_ms",
     "latency_ms",
+    "quiet",
     "since",
     "state",
     "status",
     "subject",
     "summary",
+    "suspect",
     "time",
     "to",
     "up",

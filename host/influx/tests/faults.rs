@@ -12,10 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::rows::{commit, entry, record, store};
+use common::rows::{commit, entry, record, store, tags};
 use common::{close, forward, v1, v2};
 use roundsman_influx::destination::{Api, Destination};
-use roundsman_store::{Cursor, Store};
+use roundsman_model::counts::Counts;
+use roundsman_model::record::{Record, Value};
+use roundsman_model::state::{Standing, State};
+use roundsman_model::time::Timestamp;
+use roundsman_store::{Cursor, Entry, Store, Turned};
 use support::eventually;
 use support::mock::{Asked, Mock, Reply};
 use tokio::sync::watch;
@@ -132,6 +136,69 @@ async fn points_that_a_server_refuses_are_counted_and_not_sent_again() {
     assert_eq!(running.rejected(), 3);
     running.finish().await.unwrap();
     assert_eq!((mock.asked().len(), close(directory.path(), store).await.record), (1, 50));
+}
+
+/// The lines that are known to be refused are kept for a person; the rest of the request is not among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_points_are_set_aside_when_the_answer_names_them() {
+    let by_type = r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: field type conflict: input field \"note\" on measurement \"http\" is type string, already exists as type float dropped=2"}"#;
+    let by_number = r#"{"error":"partial write of line protocol occurred","data":[{"original_line":"h","line_number":2,"error_message":"x"},{"original_line":"h","line_number":4,"error_message":"x"}]}"#;
+    for (status, answer) in [(422, by_type), (400, by_number)] {
+        for path in 0..2 {
+            let mock = Mock::start(move |_, _| Reply::new(status, answer));
+            let directory = tempfile::tempdir().unwrap();
+            let (store, committed) = store(directory.path(), common::NAME);
+            let noted = (0..10).map(|i| {
+                let mut record = record("shop", i, "fine");
+                if i < 2 {
+                    record.points[0].fields.push(("note".to_owned(), Value::Text("is type string".to_owned())));
+                }
+                entry(record, None)
+            });
+            commit(&store, noted).await;
+            let running = forward(both(&mock)[path].clone(), directory.path(), &store, &committed, GRACE);
+            eventually("all lines are dealt with", || running.written() == 18).await;
+            assert_eq!(running.rejected(), 2);
+            running.finish().await.unwrap();
+            let aside = std::fs::read_to_string(directory.path().join("influx-main.rejected")).unwrap();
+            let [comment, first, second] = aside.lines().collect::<Vec<_>>()[..] else { panic!("three: {aside}") };
+            assert!(comment.contains("partial write"), "{comment}");
+            assert!([first, second].iter().all(|line| line.starts_with("http,") && line.contains("note=")), "{aside}");
+            assert_eq!(close(directory.path(), store).await.record, 10);
+        }
+    }
+}
+
+/// Also where no record was ever made, for instance of a check that nobody reports to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_without_a_record_is_sent() {
+    let mock = Mock::start(|_, _| Reply::new(204, ""));
+    let directory = tempfile::tempdir().unwrap();
+    let (store, committed) = store(directory.path(), common::NAME);
+    let running = forward(v2(mock.url(), "d"), directory.path(), &store, &committed, GRACE);
+    assert_eq!(running.stats.snapshot().last_success, None);
+    let Record { key, plugin, time, .. } = record("shop", 0, "never");
+    let (standing, change) = Standing::pending(time).turn(State::Stale, Timestamp(time.0 + 1)).unwrap();
+    let turned = Turned {
+        tags: tags(&record("shop", 0, "never")),
+        key,
+        plugin,
+        standing,
+        change,
+        summary: "nothing was heard".into(),
+        counts: Counts::default(),
+        last_tick: time,
+    };
+    commit(&store, [Entry::Turned(Box::new(turned))]).await;
+    eventually("the line is written", || running.written() == 1).await;
+    let stats = running.stats.snapshot();
+    assert!(stats.last_success.is_some_and(|at| at > time));
+    running.finish().await.unwrap();
+    let lines = lines(&mock.asked());
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("transition,check=shop") && lines[0].contains("to=6i"), "{lines:?}");
+    assert!(lines[0].ends_with(&format!(" {}", time.0 + 1)), "{lines:?}");
+    assert_eq!(close(directory.path(), store).await, Cursor { record: 0, transition: 1 });
 }
 
 #[tokio::test(flavor = "multi_thread")]

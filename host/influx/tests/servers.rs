@@ -37,7 +37,7 @@ fn hostile_entries() -> Vec<Entry> {
             points,
             ..plain
         };
-        let change = Change { from: State::Ok, to: State::Warning, since: Timestamp(i), at: record.time };
+        let change = Change { from: State::Ok, to: State::Warning, since: Timestamp(i), at: record.time, quiet: None };
         let Entry::Record(recorded) = entry(record, Some(change)) else { panic!("it is a record") };
         let number = i.to_string();
         let own = [("n", number.as_str()), ("target", &text)];

@@ -1,5 +1,6 @@
 //! The present state of every (check, target), here and on peers, and since when.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,9 +9,13 @@ use serde::{Serialize, Serializer};
 use crate::counts::Counts;
 use crate::key::Key;
 use crate::name::PluginName;
-use crate::record::{Blame, Record, Status};
+use crate::record::{Blame, Finding, Record, Status};
+use crate::silence::Silence;
 use crate::state::{Standing, State};
 use crate::time::Timestamp;
+
+/// The most findings that are shown of a record: enough to see what is wrong; the history has all of them.
+pub const MAX_SHOWN_FINDINGS: usize = 100;
 
 /// Everything that is configured, by key, with what is known of it. As JSON: a list of entries.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +39,10 @@ pub struct Entry {
     pub stale_at: Option<Timestamp>,
     /// Why it is not running: its plugin is being compiled or is broken, its configuration is outdated.
     pub note: Option<String>,
+    /// Why it is not run on purpose, in words: the dependency or the maintenance. None while it is not skipped.
+    pub skipped: Option<Arc<str>>,
+    /// What covers it. Whoever publishes keeps it up to date.
+    pub silence: Option<Arc<Silence>>,
 }
 
 /// What the operator wrote. Cheap to clone: the targets of a check share it.
@@ -44,6 +53,8 @@ pub struct Configured {
     pub owner: Option<Arc<str>>,
     pub runbook: Option<Arc<str>>,
     pub enabled: bool,
+    /// Runs and is recorded, but alarms nobody.
+    pub shadow: bool,
 }
 
 /// What is shown of the last record.
@@ -58,6 +69,10 @@ pub struct Last {
     pub duration_ns: u64,
     pub lag_ns: u64,
     pub attempt: u32,
+    /// This node's own way out was down.
+    pub suspect: bool,
+    /// Those that are not ok, the worst first, at most `MAX_SHOWN_FINDINGS`.
+    pub findings: Vec<Finding>,
 }
 
 /// How many entries are in each state.
@@ -102,11 +117,22 @@ impl Board {
 
     /// Shows a record. False: its key is not, or no longer, on the board.
     pub fn apply(&mut self, record: &Record, counts: Counts, stale_at: Option<Timestamp>) -> bool {
-        let Some(entry) = self.entries.get_mut(&record.key) else { return false };
-        entry.standing = record.standing;
-        entry.last = Some(Last::of(record));
+        let there = self.turn(&record.key, record.standing, counts, stale_at);
+        if let Some(entry) = self.entries.get_mut(&record.key) {
+            entry.last = Some(Last::of(record));
+        }
+        there
+    }
+
+    /// Shows a change that no record brought about. False: its key is not, or no longer, on the board.
+    pub fn turn(&mut self, key: &Key, standing: Standing, counts: Counts, stale_at: Option<Timestamp>) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        entry.standing = standing;
         entry.counts = counts;
         entry.stale_at = stale_at;
+        if standing.state != State::Skipped {
+            entry.skipped = None;
+        }
         true
     }
 
@@ -115,7 +141,7 @@ impl Board {
         self.entries.get(key)
     }
 
-    /// The entry of a key, to change its note or its counts.
+    /// The entry of a key, to change its note, its counts, its silence or why it is skipped.
     pub fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
         self.entries.get_mut(key)
     }
@@ -135,9 +161,11 @@ impl Board {
         self.entries.is_empty()
     }
 
-    /// The state that needs somebody most. None: there are no entries.
+    /// The state that needs somebody most. What is silenced is known already, and shadows alarm nobody: they do not
+    /// count. None: nothing counts.
     pub fn worst(&self, now: Timestamp) -> Option<State> {
-        self.iter().map(|entry| entry.state_at(now)).max_by_key(|state| state.severity())
+        let counting = self.iter().filter(|entry| !entry.is_quiet(now));
+        counting.map(|entry| entry.state_at(now)).max_by_key(|state| state.severity())
     }
 
     /// Entries by state.
@@ -160,12 +188,23 @@ impl Entry {
     /// A new one, of which nothing is known yet.
     pub fn pending(key: Key, configured: Configured, now: Timestamp) -> Self {
         let standing = Standing::pending(now);
-        Self { key, configured, standing, last: None, counts: Counts::default(), stale_at: None, note: None }
+        Self {
+            key,
+            configured,
+            standing,
+            last: None,
+            counts: Counts::default(),
+            stale_at: None,
+            note: None,
+            skipped: None,
+            silence: None,
+        }
     }
 
-    /// The state to show: nothing that was not heard of for too long is shown as it once was.
+    /// The state to show: nothing that was not heard of for too long is shown as it once was. What is skipped is not
+    /// expected to be heard of.
     pub fn state_at(&self, now: Timestamp) -> State {
-        if !self.configured.enabled {
+        if !self.configured.enabled || self.standing.state == State::Skipped {
             State::Skipped
         } else if self.stale_at.is_some_and(|stale_at| now > stale_at) {
             State::Stale
@@ -173,11 +212,18 @@ impl Entry {
             self.standing.state
         }
     }
+
+    /// Whether nobody is to be alarmed by it: a shadow, or covered by a silence that has not ended.
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        self.configured.shadow || self.silence.as_ref().is_some_and(|silence| !silence.is_over(now))
+    }
 }
 
 impl Last {
     /// What is shown of a record.
     pub fn of(record: &Record) -> Self {
+        let mut bad: Vec<&Finding> = record.findings.iter().filter(|finding| finding.status != Status::Ok).collect();
+        bad.sort_by_key(|finding| Reverse(finding.status.severity()));
         Self {
             time: record.time,
             status: record.status,
@@ -188,6 +234,8 @@ impl Last {
             duration_ns: record.duration_ns,
             lag_ns: record.lag_ns,
             attempt: record.attempt,
+            suspect: record.suspect,
+            findings: bad.into_iter().take(MAX_SHOWN_FINDINGS).cloned().collect(),
         }
     }
 }
@@ -212,116 +260,4 @@ impl Summary {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::name::CheckName;
-    use crate::record::Origin;
-
-    fn key(check: &str, target: Option<&str>) -> Key {
-        Key::new(CheckName::new(check).unwrap(), target)
-    }
-
-    fn configured(enabled: bool) -> Configured {
-        let labels = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
-        let plugin = PluginName::new("http").unwrap();
-        Configured { plugin, labels: labels.into(), owner: Some("shop-team".into()), runbook: None, enabled }
-    }
-
-    fn record(key: &Key, state: State, time: i64) -> Record {
-        let time = Timestamp(time);
-        Record {
-            key: key.clone(),
-            plugin: PluginName::new("http").unwrap(),
-            origin: Origin::Schedule,
-            time,
-            started: time,
-            status: Status::from_number(i64::from(state.number())).unwrap(),
-            blame: Blame::Target,
-            code: None,
-            summary: "200 in 3 ms".into(),
-            standing: Standing { state, since: time, soft: None },
-            attempt: 1,
-            latency_ns: Some(3),
-            duration_ns: 4,
-            lag_ns: 5,
-            cpu_ns: 6,
-            interval_ns: 7,
-            points: Vec::new(),
-            findings: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn states_to_show() {
-        for (enabled, known, stale_at, now, shown) in [
-            (true, None, Some(100), 100, State::Pending),
-            (true, None, Some(100), 101, State::Stale),
-            (true, None, None, i64::MAX, State::Pending),
-            (true, Some(State::Ok), Some(100), 100, State::Ok),
-            (true, Some(State::Ok), Some(100), 101, State::Stale),
-            (true, Some(State::Critical), Some(100), 101, State::Stale),
-            (false, None, Some(100), 101, State::Skipped),
-            (false, Some(State::Critical), Some(100), 1, State::Skipped),
-        ] {
-            let mut board = Board::default();
-            let key = key("shop", Some("eu"));
-            board.configure(key.clone(), configured(enabled), Timestamp(0), stale_at.map(Timestamp));
-            if let Some(state) = known {
-                assert!(board.apply(&record(&key, state, 50), Counts::default(), stale_at.map(Timestamp)));
-            }
-            assert_eq!(board.get(&key).unwrap().state_at(Timestamp(now)), shown);
-        }
-    }
-
-    #[test]
-    fn a_changed_check_keeps_what_is_known() {
-        let mut board = Board::default();
-        let key = key("shop", None);
-        board.configure(key.clone(), configured(true), Timestamp(1), Some(Timestamp(100)));
-        let counts = Counts { due: 1, run: 1, ..Counts::default() };
-        assert!(board.apply(&record(&key, State::Warning, 50), counts, Some(Timestamp(200))));
-        let entry = board.configure(key.clone(), configured(false), Timestamp(60), Some(Timestamp(300)));
-        assert_eq!((entry.standing.state, entry.standing.since), (State::Warning, Timestamp(50)));
-        assert_eq!((entry.counts, entry.stale_at), (counts, Some(Timestamp(300))));
-        assert!(!entry.configured.enabled);
-        assert_eq!(entry.last.as_ref().unwrap().time, Timestamp(50));
-        assert!(board.remove(&key).is_some());
-        assert!(!board.apply(&record(&key, State::Ok, 70), counts, None), "a late record does not bring it back");
-        assert!(board.is_empty());
-    }
-
-    #[test]
-    fn the_worst_and_the_sum() {
-        let mut board = Board::default();
-        assert_eq!(board.worst(Timestamp(0)), None);
-        let states = [State::Ok, State::Pending, State::Warning, State::Stale, State::Unknown, State::Critical];
-        for (n, state) in states.into_iter().enumerate() {
-            let key = key(&format!("c{n}"), None);
-            let stale_at = (state == State::Stale).then_some(Timestamp(10));
-            board.configure(key.clone(), configured(true), Timestamp(0), stale_at);
-            if !matches!(state, State::Pending | State::Stale) {
-                board.apply(&record(&key, state, 1), Counts::default(), None);
-            }
-            assert_eq!(board.worst(Timestamp(20)), Some(state));
-            assert_eq!(board.summary(Timestamp(20)).get(state), 1);
-        }
-        let json = serde_json::to_value(board.summary(Timestamp(20))).unwrap();
-        assert_eq!(json["stale"], 1);
-        assert_eq!(json["skipped"], 0);
-    }
-
-    #[test]
-    fn as_json() {
-        let mut board = Board::default();
-        let key = key("shop", Some("eu"));
-        board.configure(key.clone(), configured(true), Timestamp(1), None);
-        board.apply(&record(&key, State::Ok, 50), Counts::default(), None);
-        let json = serde_json::to_value(&board).unwrap();
-        assert_eq!(json[0]["check"], "shop");
-        assert_eq!(json[0]["target"], "eu");
-        assert_eq!(json[0]["plugin"], "http");
-        assert_eq!(json[0]["labels"]["team"], "web");
-        assert_eq!(json[0]["standing"]["state"], "ok");
-        assert_eq!(json[0]["last"]["summary"], "200 in 3 ms");
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use crate::grants::Allow;
 use crate::key::Key;
 use crate::name::{CheckName, PluginName};
 use crate::target::Target;
+use crate::threshold::Threshold;
 
 /// A check that passed every rule that needs no plugin. Made by the agent's configuration alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,9 @@ pub struct Check {
     pub name: CheckName,
     pub plugin: PluginName,
     pub timing: Timing,
+    /// How far after its instant on the grid a tick may lie, in percent of the interval; below 100.
+    pub jitter_percent: u8,
+    pub catch_up: CatchUp,
     pub timeout: Duration,
     /// Between the start of the agent, or the check's appearance, and its first tick.
     pub initial_delay: Duration,
@@ -26,8 +30,17 @@ pub struct Check {
     pub targets: Vec<Target>,
     /// A JSON object, before `${…}` is filled in.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Bounds on what the plugin measured; each may make the status worse.
+    pub thresholds: Vec<Threshold>,
     pub allow: Allow,
     pub limits: Limits,
+    /// Not run while one of these is critical, or is itself not run for such a reason.
+    pub depends_on: Vec<CheckName>,
+    pub maintenance: Vec<Maintenance>,
+    /// Critical when the plugin says that all is well, and the other way round.
+    pub negate: bool,
+    /// Runs and is recorded, but alarms nobody.
+    pub shadow: bool,
     /// Become tags. Keys are series names, values are bounded.
     pub labels: BTreeMap<String, String>,
     pub owner: Option<String>,
@@ -42,6 +55,30 @@ pub enum Timing {
     Interval(Duration),
     /// At the minutes of a five-field cron expression in a time zone of the IANA database.
     Cron { expression: String, timezone: String },
+    /// Never run: results are pushed. Critical when none came for so long.
+    Ttl(Duration),
+    /// Once, when the agent starts or the check appears.
+    Start,
+}
+
+/// What becomes of ticks that passed while the agent or the machine slept. They count as missed in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    Skip,
+    /// One run off the schedule, unless the next tick comes first or it would be later than `deadline` after the newest
+    /// missed tick. None: the next tick is the only deadline.
+    Once {
+        deadline: Option<Duration>,
+    },
+}
+
+/// A stretch of time that comes again and again, in which a check is not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance {
+    /// When it begins: a five-field cron expression in a time zone of the IANA database.
+    pub cron: String,
+    pub timezone: String,
+    pub length: Duration,
 }
 
 /// The most that one run may use.

@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 /// Long enough for a DNS label, short enough for a tag.
 pub const MAX_NAME: usize = 63;
 
+/// The plugin, and the check, by which the agent looks at itself. There is no file of this name.
+pub const BUILT_IN: &str = "roundsman";
+/// Stands for a plugin where results are pushed. There is no file of this name.
+pub const PUSHED: &str = "push";
+/// Measurements of the agent itself: no plugin's series and no pushed one may be named so.
+pub const RESERVED_SERIES: [&str; 7] =
+    ["agent", "agent_destination", "board", "check", "finding", "peer", "transition"];
+
 /// Why a word cannot be a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{value}` must be 1 to {MAX_NAME} characters of a-z, 0-9 and '-', beginning with a letter or digit")]

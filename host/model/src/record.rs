@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
 use crate::name::PluginName;
-use crate::state::Standing;
+use crate::state::{Standing, State};
 use crate::time::Timestamp;
 
 /// What a run says of its target. The numbers are those of Nagios plugins and of the field `status`.
@@ -31,7 +31,7 @@ pub enum Blame {
     Host,
 }
 
-/// Why a run began. The numbers are stored.
+/// Why a run began. The order is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -41,6 +41,12 @@ pub enum Origin {
     Retry = 1,
     /// Somebody asked for it: off the grid, stamped with its start.
     RunNow = 2,
+    /// Ticks were missed while nobody was there: off the grid, stamped with its start.
+    CatchUp = 3,
+    /// Somebody else found it out and told us: stamped with the instant at which it came.
+    Pushed = 4,
+    /// Nobody told us anything for longer than `ttl`: stamped with the instant at which that was so.
+    Expired = 5,
 }
 
 /// The value of a field of a point.
@@ -100,6 +106,65 @@ pub struct Record {
     pub interval_ns: u64,
     pub points: Vec<Point>,
     pub findings: Vec<Finding>,
+    /// This node's own way out was down: whatever failed over the network says little of its target.
+    pub suspect: bool,
+}
+
+/// A line that a run logged or printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub level: Level,
+    pub text: String,
+}
+
+/// How much a line matters to its author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// One call of a run to the host that took its time: what failed, and in which phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// `GET https://shop.example/healthz`, `connect 10.0.0.7:5432`.
+    pub what: String,
+    /// What came of it: `200`, `timeout while connecting`, `connection refused`.
+    pub result: String,
+    /// Phases in their order: `resolve`, `connect`, `tls`, `first-byte`, `transfer`.
+    pub phases: Vec<(String, u64)>,
+    pub duration_ns: u64,
+}
+
+/// What is kept of a failing run besides its record, to explain it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Story {
+    pub log: Vec<LogLine>,
+    pub calls: Vec<Call>,
+}
+
+impl Level {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Story {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.calls.is_empty()
+    }
 }
 
 impl Status {
@@ -117,6 +182,28 @@ impl Status {
             Self::Unknown => "unknown",
         }
     }
+
+    /// For the worst of many, as the states that they lead to: unknown is between warning and critical.
+    pub fn severity(self) -> u8 {
+        State::from(self).severity()
+    }
+}
+
+impl Origin {
+    /// Every origin, in the order that is stored.
+    pub const ALL: [Self; 6] = [Self::Schedule, Self::Retry, Self::RunNow, Self::CatchUp, Self::Pushed, Self::Expired];
+
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Retry => "retry",
+            Self::RunNow => "run-now",
+            Self::CatchUp => "catch-up",
+            Self::Pushed => "pushed",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 impl Blame {
@@ -126,6 +213,41 @@ impl Blame {
             Self::Target => "target",
             Self::Plugin => "plugin",
             Self::Host => "host",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the API says is what the types say when they are serialized.
+    #[test]
+    fn words() {
+        fn check<T: Serialize>(values: &[T], words: &[&str]) {
+            assert_eq!(serde_json::to_value(values).unwrap(), serde_json::to_value(words).unwrap());
+        }
+        check(&Origin::ALL, &Origin::ALL.map(Origin::as_str));
+        let statuses = [Status::Ok, Status::Warning, Status::Unknown, Status::Critical];
+        check(&statuses, &statuses.map(Status::as_str));
+        assert!(statuses.is_sorted_by_key(|status| status.severity()));
+        let blames = [Blame::Target, Blame::Plugin, Blame::Host];
+        check(&blames, &blames.map(Blame::as_str));
+        let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error];
+        check(&levels, &levels.map(Level::as_str));
+        assert!(levels.is_sorted());
+    }
+
+    #[test]
+    fn numbers() {
+        for (number, origin) in Origin::ALL.into_iter().enumerate() {
+            assert_eq!(origin as usize, number);
+        }
+        for number in -1..6 {
+            assert_eq!(
+                Status::from_number(number).map(|status| status as i64),
+                (0..4).contains(&number).then_some(number)
+            );
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! | hard state | results | what they take to become hard |
 //! |---|---|---|
-//! | pending | ok | `success` in a row |
-//! | pending, ok | warning, critical, unknown | `failure` in a row, counted together; the last one names the state |
+//! | pending, skipped, stale | ok | `success` in a row |
+//! | pending, ok, skipped, stale | warning, critical, unknown | `failure` in a row, counted together; the last one names the state |
 //! | warning, critical | the other of the two | nothing: at once |
 //! | warning, critical | ok | `success` in a row |
 //! | warning, critical | unknown | `failure` in a row |
@@ -11,12 +11,16 @@
 //! | unknown | warning, critical | `failure` in a row, counted together; the last one names the state |
 //!
 //! Until then the hard state stays and the change is soft. A result that agrees with the hard state ends a soft change,
-//! and a result that speaks for another change begins the count anew. Skipped and stale are never confirmed by a record;
-//! an entry that is found in them goes on as if it were pending.
+//! and a result that speaks for another change begins the count anew.
+//!
+//! Skipped and stale do not outlive a record: something was heard again. Where it does not confirm a state at once, the
+//! hard state becomes pending, and the record is the first that speaks for a change from there. Whoever skips, or finds
+//! that nothing was heard for too long, says so by `turn`; no record leads there.
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Status;
+use crate::flap::Flap;
+use crate::record::{Blame, Status};
 use crate::time::Timestamp;
 
 /// The state of a (check, target). The numbers are those of the field `state`.
@@ -37,7 +41,7 @@ pub enum State {
 
 /// How many equal results in a row confirm a change: the words and defaults of the kubelet's probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
+pub struct Confirm {
     pub success: u32,
     pub failure: u32,
 }
@@ -51,6 +55,7 @@ pub struct Standing {
     pub since: Timestamp,
     /// A change that is not confirmed yet: the state it would lead to. None: the last record agrees with `state`.
     pub soft: Option<Soft>,
+    pub flap: Flap,
 }
 
 /// A change that is being confirmed.
@@ -67,7 +72,7 @@ enum Direction {
     /// Nowhere that has to be confirmed: it agrees, or it is the other of warning and critical.
     None,
     Recovery,
-    /// Away from ok or pending, from a problem to unknown, or from unknown to a problem.
+    /// Away from ok, or from where nothing is known; from a problem to unknown, or from unknown to a problem.
     Failure,
 }
 
@@ -79,31 +84,55 @@ pub struct Change {
     /// When `from` had begun.
     pub since: Timestamp,
     pub at: Timestamp,
+    /// Why nobody is to be alarmed by it. None: it counts.
+    pub quiet: Option<Quiet>,
+}
+
+/// Why a change of state alarms nobody. Where several apply, the first of these is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quiet {
+    /// The check is `shadow: true`.
+    Shadow,
+    /// A silence covers it.
+    Silenced,
+    /// This node's own way out was down.
+    Suspect,
+    /// It changes too often.
+    Flapping,
 }
 
 impl Standing {
     /// Where everything begins: nothing is known yet.
     pub fn pending(now: Timestamp) -> Self {
-        Self { state: State::Pending, since: now, soft: None }
+        Self { state: State::Pending, since: now, soft: None, flap: Flap::default() }
     }
 
     /// What a record of this status, stamped `at`, makes of it. A threshold of 0 works as 1.
-    pub fn apply(&self, status: Status, thresholds: Thresholds, at: Timestamp) -> (Self, Option<Change>) {
+    ///
+    /// Flapping is about the target: a status that somebody else is to blame for leaves that as it is.
+    pub fn apply(&self, status: Status, blame: Blame, confirm: Confirm, at: Timestamp) -> (Self, Option<Change>) {
+        let flap = if blame == Blame::Target { self.flap.after(status) } else { self.flap };
         let to = State::from(status);
         if to == self.state {
-            return (Self { soft: None, ..*self }, None);
+            return (Self { soft: None, flap, ..*self }, None);
         }
         let count = self.attempt(status);
         let needed = match self.direction(status) {
             Direction::None => 1,
-            Direction::Recovery => thresholds.success,
-            Direction::Failure => thresholds.failure,
+            Direction::Recovery => confirm.success,
+            Direction::Failure => confirm.failure,
+        };
+        let turned = |to: State, soft: Option<Soft>| {
+            let change = Change { from: self.state, to, since: self.since, at, quiet: None };
+            (Self { state: to, since: at, soft, flap }, Some(change))
         };
         if count >= needed {
-            let change = Change { from: self.state, to, since: self.since, at };
-            (Self { state: to, since: at, soft: None }, Some(change))
+            turned(to, None)
+        } else if self.is_silent() {
+            turned(State::Pending, Some(Soft { status, count }))
         } else {
-            (Self { soft: Some(Soft { status, count }), ..*self }, None)
+            (Self { soft: Some(Soft { status, count }), flap, ..*self }, None)
         }
     }
 
@@ -125,9 +154,33 @@ impl Standing {
         }
     }
 
+    /// A change that no record brings about: nothing was heard for too long, or it is not run on purpose. A soft change
+    /// ends; flapping stays as it is. None: it is there already.
+    pub fn turn(&self, to: State, at: Timestamp) -> Option<(Self, Change)> {
+        let change = Change { from: self.state, to, since: self.since, at, quiet: None };
+        (to != self.state).then_some((Self { state: to, since: at, soft: None, ..*self }, change))
+    }
+
+    /// Whether nothing was heard last, by intent or not.
+    fn is_silent(&self) -> bool {
+        matches!(self.state, State::Skipped | State::Stale)
+    }
+
     /// Whether a change waits for its confirmation: the time for retries.
     pub fn is_soft(&self) -> bool {
         self.soft.is_some()
+    }
+}
+
+impl Quiet {
+    /// The word of the API and of the field `quiet`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow",
+            Self::Silenced => "silenced",
+            Self::Suspect => "suspect",
+            Self::Flapping => "flapping",
+        }
     }
 }
 
@@ -195,151 +248,4 @@ impl From<Status> for State {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const KUBELET: Thresholds = Thresholds { success: 1, failure: 3 };
-
-    fn status(letter: char) -> Status {
-        match letter {
-            'o' => Status::Ok,
-            'w' => Status::Warning,
-            'c' => Status::Critical,
-            'u' => Status::Unknown,
-            other => panic!("no status: {other}"),
-        }
-    }
-
-    fn letter(state: State) -> char {
-        match state {
-            State::Pending => '-',
-            other => other.as_str().chars().next().unwrap(),
-        }
-    }
-
-    /// The hard states and attempts after each of the results, beginning with pending.
-    fn walk(results: &str, thresholds: Thresholds) -> (String, String) {
-        let mut standing = Standing::pending(Timestamp(0));
-        let (mut states, mut attempts) = (String::new(), String::new());
-        for (n, result) in results.chars().enumerate() {
-            attempts.push_str(&standing.attempt(status(result)).to_string());
-            standing = standing.apply(status(result), thresholds, Timestamp(n as i64 + 1)).0;
-            states.push(letter(standing.state));
-        }
-        (states, attempts)
-    }
-
-    #[test]
-    fn tables() {
-        let strict = Thresholds { success: 3, failure: 2 };
-        let loose = Thresholds { success: 0, failure: 0 };
-        for (thresholds, results, states, attempts) in [
-            // From pending: one good result, or three that are not, whatever they are.
-            (KUBELET, "o", "o", "1"),
-            (KUBELET, "ccc", "--c", "123"),
-            (KUBELET, "cuw", "--w", "123"),
-            (KUBELET, "ccoc", "--oo", "1211"),
-            (strict, "oco", "---", "111"),
-            (strict, "ooo", "--o", "123"),
-            (strict, "cooo", "---o", "1123"),
-            // From ok.
-            (KUBELET, "occoccc", "ooooooc", "1121123"),
-            (KUBELET, "owcu", "ooou", "1123"),
-            (KUBELET, "ouuw", "ooow", "1123"),
-            // A hard problem: the other problem counts at once, a fault needs to be confirmed.
-            (KUBELET, "cccw", "--cw", "1231"),
-            (KUBELET, "wwwcw", "--wcw", "12311"),
-            (KUBELET, "cccuuu", "--cccu", "123123"),
-            (KUBELET, "cccuucuuu", "--ccccccu", "123121123"),
-            (KUBELET, "cccuuwuuu", "--cccwwwu", "123121123"),
-            (KUBELET, "ccco", "--co", "1231"),
-            (strict, "ccoowoooc", "-cccwwwoo", "121211231"),
-            (strict, "ccououuo", "-cccccuu", "12111121"),
-            // Hard unknown: problems count together.
-            (KUBELET, "uuucwc", "--uuuc", "123123"),
-            (KUBELET, "uuuccucc", "--uuuuuu", "12312112"),
-            (KUBELET, "uuuo", "--uo", "1231"),
-            (strict, "uuoocooo", "-uuuuuuo", "12121123"),
-            // A threshold of nothing is one of one.
-            (loose, "ocuwo", "ocuwo", "11111"),
-        ] {
-            assert_eq!(walk(results, thresholds), (states.to_owned(), attempts.to_owned()), "{results}");
-        }
-    }
-
-    #[test]
-    fn changes_say_since_when() {
-        let at = Timestamp;
-        let standing = Standing::pending(at(10));
-        let (standing, change) = standing.apply(Status::Ok, KUBELET, at(20));
-        assert_eq!(change, Some(Change { from: State::Pending, to: State::Ok, since: at(10), at: at(20) }));
-        let (standing, change) = standing.apply(Status::Critical, KUBELET, at(30));
-        assert_eq!(change, None);
-        assert_eq!(standing.soft, Some(Soft { status: Status::Critical, count: 1 }));
-        assert_eq!((standing.state, standing.since), (State::Ok, at(20)));
-        let (standing, change) = standing.apply(Status::Ok, KUBELET, at(40));
-        assert_eq!((standing, change), (Standing { state: State::Ok, since: at(20), soft: None }, None));
-    }
-
-    #[test]
-    fn words_and_numbers() {
-        for (number, state) in State::ALL.into_iter().enumerate() {
-            assert_eq!(usize::from(state.number()), number);
-            assert_eq!(State::from_number(number as i64), Some(state));
-            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
-            assert_eq!(state.is_healthy(), number == 0);
-        }
-        assert_eq!(State::from_number(7), None);
-    }
-
-    /// The slow and obvious model: keeps all results and looks back over those that came after the last hard change.
-    fn hard_state(results: &[Status], thresholds: Thresholds) -> State {
-        let mut state = State::Pending;
-        let mut changed = 0;
-        for end in 1..=results.len() {
-            let fresh = &results[changed..end];
-            let in_a_row =
-                |wanted: &[Status]| fresh.iter().rev().take_while(|status| wanted.contains(status)).count() as u32;
-            let last = *fresh.last().unwrap();
-            let recovered = in_a_row(&[Status::Ok]) >= thresholds.success && last == Status::Ok;
-            let failed = |wanted: &[Status]| in_a_row(wanted) >= thresholds.failure && wanted.contains(&last);
-            let (problem, unknown) = (&[Status::Warning, Status::Critical], &[Status::Unknown]);
-            let change = match state {
-                State::Ok => failed(&[Status::Warning, Status::Critical, Status::Unknown]),
-                State::Warning => recovered || failed(unknown) || last == Status::Critical,
-                State::Critical => recovered || failed(unknown) || last == Status::Warning,
-                State::Unknown => recovered || failed(problem),
-                _ => recovered || failed(&[Status::Warning, Status::Critical, Status::Unknown]),
-            };
-            if change {
-                state = State::from(last);
-                changed = end;
-            }
-        }
-        state
-    }
-
-    proptest! {
-        #[test]
-        fn as_the_obvious_model(results in prop::collection::vec(0_i64..4, 0..60), success in 0_u32..5, failure in 0_u32..5) {
-            let results: Vec<Status> = results.into_iter().map(|n| Status::from_number(n).unwrap()).collect();
-            let thresholds = Thresholds { success, failure };
-            let mut standing = Standing::pending(Timestamp(0));
-            for (n, status) in results.iter().enumerate() {
-                let at = Timestamp(n as i64 + 1);
-                let before = standing;
-                let change;
-                (standing, change) = standing.apply(*status, thresholds, at);
-                prop_assert_eq!(standing.state, hard_state(&results[..=n], thresholds));
-                prop_assert_eq!(change.is_some(), standing.state != before.state);
-                prop_assert_eq!(standing.since, if change.is_some() { at } else { before.since });
-                prop_assert_eq!(standing.is_soft(), standing.state != State::from(*status));
-                if let Some(soft) = standing.soft {
-                    prop_assert_eq!((soft.status, soft.count), (*status, before.attempt(*status)));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roundsman_model::name::{excerpt, is_series_name};
+use roundsman_model::name::{RESERVED_SERIES, excerpt, is_series_name};
 use roundsman_model::record::Value;
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 pub(crate) const MAX_DESCRIPTION: usize = 256 << 10;
 /// Measurements of one plugin in InfluxDB.
 const MAX_SERIES: usize = 64;
-/// Measurements that the agent writes itself.
-const RESERVED_SERIES: [&str; 6] = ["agent", "board", "check", "finding", "peer", "transition"];
 /// Tags that the agent sets itself.
 pub const HOST_TAGS: [&str; 5] = ["check", "cluster", "host", "plugin", "target"];
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use roundsman_model::check::Limits;
 use roundsman_model::name::{excerpt, is_series_name};
-use roundsman_model::record::{Finding, Point, Status, Value};
+use roundsman_model::record::{Finding, Level, LogLine, Point, Status, Value};
 
 use crate::describe::Description;
-use crate::job::{Level, LogLine, Memory};
+use crate::job::Memory;
 
 /// A summary is a sentence, not a report.
 pub(crate) const MAX_SUMMARY: usize = 1 << 10;

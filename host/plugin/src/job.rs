@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use roundsman_model::check::Limits;
 use roundsman_model::key::Key;
-use roundsman_model::record::{Blame, Finding, Point, Status};
+use roundsman_model::record::{Blame, Finding, Point, Status, Story};
 use roundsman_model::target::Target;
 use roundsman_model::time::Timestamp;
 use roundsman_probe::grants::Grants;
@@ -55,7 +55,8 @@ pub struct Report {
     pub latency: Option<Duration>,
     pub points: Vec<Point>,
     pub findings: Vec<Finding>,
-    pub log: Vec<LogLine>,
+    /// What it logged, printed and called: what explains a failure.
+    pub story: Story,
     /// None as value: deleted. Empty unless the run ended in an outcome.
     pub memory_changes: Vec<(String, Option<Vec<u8>>)>,
     /// When the first guest instruction was about to run; none if it never came to that.
@@ -64,33 +65,4 @@ pub struct Report {
     pub cpu: Duration,
     /// Linear memory at the end, which is also the peak.
     pub memory_bytes: u64,
-}
-
-/// A line that a plugin logged or printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    pub level: Level,
-    pub text: String,
-}
-
-/// How loud a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-impl Level {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Trace => "trace",
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
-    }
 }

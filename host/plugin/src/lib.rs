@@ -1,10 +1,11 @@
 //! Loads plugins and runs them under limits. The only crate that names Wasmtime or the WIT.
 //!
-//! - `engine`: the Wasmtime engine and its ticker; `limits`, `meter`: memory, handles and processor time of a run
+//! - `engine`: the Wasmtime engine; `ticker`: what interrupts guests; `limits`, `meter`: memory, handles and processor time of a run
 //! - `compile`: in a child process; `cache`: machine code on disk; `digest`: what a plugin's content is called
 //! - `load`: from bytes to a [`load::Plugin`]; `describe`: what it says of itself
 //! - `job`: what goes into a run and comes out; `run`: one run; `judge`: what its end means, and whom to blame
-//! - `state`: what belongs to a run inside the sandbox; `trace`: what it did to the network; `files`: what it may read
+//! - `state`: what belongs to a run inside the sandbox; `files`: what it may read
+//! - `trace`: what it did to the network; `calls`: how long that took and what came of it
 //! - `gather`: what a guest reports, bounded and cleaned; `capture`: what it prints
 //! - `host`: one file per imported interface, mapped to `probe`
 //!
@@ -13,6 +14,7 @@
 
 mod bindings;
 pub mod cache;
+mod calls;
 mod capture;
 pub mod compile;
 pub mod describe;
@@ -28,6 +30,7 @@ pub mod load;
 mod meter;
 mod run;
 mod state;
+mod ticker;
 mod trace;
 
 pub use limits::MemoryBudget;

@@ -27,6 +27,8 @@ pub const MAX_PLUGIN_FILE: u64 = 64 << 20;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_LIMITS: Limits =
     Limits { memory: crate::engine::MAX_MEMORY, cpu: Duration::from_secs(2), points: 0, output: 64 << 10 };
+/// For what is done apart: the largest files take seconds on a slow disk.
+const APART_TIMEOUT: Duration = Duration::from_secs(60);
 /// Errors of a settings schema that are shown at once.
 const MAX_SHOWN: usize = 8;
 
@@ -55,6 +57,8 @@ pub enum LoadError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error("looking at it took longer than {} s", APART_TIMEOUT.as_secs())]
+    TooLong,
     #[error("looking at it failed")]
     Died(#[source] tokio::task::JoinError),
     #[error("its machine code cannot be loaded")]
@@ -78,7 +82,7 @@ pub struct Plugin {
     name: PluginName,
     digest: Digest,
     description: Arc<Description>,
-    settings: jsonschema::Validator,
+    settings: Arc<jsonschema::Validator>,
     imports: Vec<String>,
     pre: EnginePre<RunState>,
     engine: Engine,
@@ -127,12 +131,16 @@ impl Plugin {
         audit_exports(engine, component)?;
         let pre = engine.linker.instantiate_pre(component).map_err(LoadError::Import)?;
         let pre = EnginePre::new(pre).map_err(LoadError::Export)?;
-        let description = Description::parse(&describe(engine, &pre, &name).await?)?;
-        let settings =
-            jsonschema::validator_for(&description.settings).map_err(|error| LoadError::Schema(error.to_string()))?;
+        let said = describe(engine, &pre, &name).await?;
+        let (description, settings) = apart(move || {
+            let description = Description::parse(&said)?;
+            let settings = jsonschema::validator_for(&description.settings);
+            Ok((description, settings.map_err(|error| LoadError::Schema(error.to_string()))?))
+        })
+        .await?;
         let imports = component.component_type().imports(&engine.wasm).map(|(name, _)| name.to_owned()).collect();
         let description = Arc::new(description);
-        Ok(Self { name, digest, description, settings, imports, pre, engine: engine.clone() })
+        Ok(Self { name, digest, description, settings: Arc::new(settings), imports, pre, engine: engine.clone() })
     }
 
     pub fn name(&self) -> &PluginName {
@@ -159,9 +167,13 @@ impl Plugin {
 
     /// What is wrong with a check's settings: first by the schema, then by the plugin's own word. Empty: nothing.
     pub async fn validate(&self, settings: &serde_json::Value) -> Vec<String> {
-        let by_schema: Vec<String> = self.settings.iter_errors(settings).take(MAX_SHOWN).map(|e| said(&e)).collect();
-        if !by_schema.is_empty() {
-            return by_schema;
+        let (schema, instance) = (self.settings.clone(), settings.clone());
+        let by_schema =
+            apart(move || Ok(schema.iter_errors(&instance).take(MAX_SHOWN).map(|e| said(&e)).collect::<Vec<_>>()));
+        match by_schema.await {
+            Ok(wrong) if wrong.is_empty() => {}
+            Ok(wrong) => return wrong,
+            Err(error) => return vec![error.to_string()],
         }
         match call_validate(&self.engine, &self.pre, &self.name, settings.to_string()).await {
             Ok(Ok(())) => Vec::new(),
@@ -179,11 +191,13 @@ fn said(error: &jsonschema::ValidationError<'_>) -> String {
     crate::gather::clean(&format!("{place}{error}"), crate::gather::MAX_SUMMARY)
 }
 
-/// Does what takes long, with files of many MiB or a slow disk, where no schedule waits for the thread.
+/// Does what takes long where no schedule waits for the thread: files of many MiB, a slow disk, schemas of strangers. A
+/// schema that never comes to an end keeps its thread, and nothing else.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
-    tokio::task::spawn_blocking(work).await.map_err(LoadError::Died)?
+    let done = tokio::time::timeout(APART_TIMEOUT, tokio::task::spawn_blocking(work)).await;
+    done.map_err(|_| LoadError::TooLong)?.map_err(LoadError::Died)?
 }
 
 fn cached(engine: &Engine, cache: &Cache, digest: &Digest) -> Option<Component> {
@@ -241,7 +255,7 @@ async fn describe(engine: &Engine, pre: &EnginePre<RunState>, name: &PluginName)
         let plugin = pre.instantiate_async(&mut store).await?;
         plugin.roundsman_check_check().call_describe(&mut store).await
     };
-    let (ended, _) = drive(call, deadline).await;
+    let (ended, _) = drive(engine, call, deadline).await;
     settle(ended, store.into_data()).map_err(LoadError::Describe)
 }
 
@@ -257,7 +271,7 @@ async fn call_validate(
         let plugin = pre.instantiate_async(&mut store).await?;
         plugin.roundsman_check_check().call_validate(&mut store, &settings).await
     };
-    let (ended, _) = drive(call, deadline).await;
+    let (ended, _) = drive(engine, call, deadline).await;
     settle(ended, store.into_data())
 }
 

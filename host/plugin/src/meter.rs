@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::ticker::Ticker;
+
 /// A poll up to this long counts as it is: the error, if the thread stood still, is no more than this.
 const SHORT: Duration = Duration::from_millis(2);
 
@@ -58,17 +60,18 @@ fn processor_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// A future whose polls are timed.
+/// A future whose polls are timed, and interrupted by the ticker.
 #[derive(Debug)]
-pub(crate) struct Metered<F> {
+pub(crate) struct Metered<'a, F> {
     future: F,
+    ticker: &'a Ticker,
     used: Duration,
     computing: bool,
 }
 
-impl<F> Metered<F> {
-    pub(crate) fn new(future: F) -> Self {
-        Self { future, used: Duration::ZERO, computing: false }
+impl<'a, F> Metered<'a, F> {
+    pub(crate) fn new(ticker: &'a Ticker, future: F) -> Self {
+        Self { future, ticker, used: Duration::ZERO, computing: false }
     }
 
     /// What all polls so far took.
@@ -82,7 +85,7 @@ impl<F> Metered<F> {
     }
 }
 
-impl<F: Future + Unpin> Future for Metered<F> {
+impl<F: Future + Unpin> Future for Metered<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -90,7 +93,9 @@ impl<F: Future + Unpin> Future for Metered<F> {
         read_if_old(began);
         let outer = POLL.replace(Some((began, self.used)));
         COMPUTING.set(false);
+        let inside = self.ticker.enter();
         let result = Pin::new(&mut self.future).poll(cx);
+        drop(inside);
         self.computing = COMPUTING.get();
         POLL.set(outer);
         self.used += taken(began);
@@ -105,7 +110,7 @@ mod tests {
     const WORK: Duration = Duration::from_millis(20);
 
     /// Polls a future to its end on this thread.
-    fn finish<F: Future + Unpin>(metered: &mut Metered<F>) {
+    fn finish<F: Future + Unpin>(metered: &mut Metered<'_, F>) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         while Pin::new(&mut *metered).poll(&mut cx).is_pending() {}
     }
@@ -118,13 +123,17 @@ mod tests {
     #[test]
     fn polls_add_up() {
         let mut polls = 0;
-        let mut metered = Metered::new(Box::pin(std::future::poll_fn(|_| {
-            polls += 1;
-            assert!(!is_over(WORK * polls), "what lies between polls does not count");
-            compute(WORK);
-            assert!(is_over(WORK * polls - SHORT));
-            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
-        })));
+        let ticker = Ticker::start(|| ()).unwrap();
+        let mut metered = Metered::new(
+            &ticker,
+            Box::pin(std::future::poll_fn(|_| {
+                polls += 1;
+                assert!(!is_over(WORK * polls), "what lies between polls does not count");
+                compute(WORK);
+                assert!(is_over(WORK * polls - SHORT));
+                if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+            })),
+        );
         finish(&mut metered);
         assert!(metered.used() >= 3 * (WORK - SHORT), "{:?}", metered.used());
         assert!(!is_over(Duration::ZERO), "outside of polls nothing is counted");
@@ -132,11 +141,15 @@ mod tests {
 
     #[test]
     fn standing_still_is_no_processor_time() {
-        let mut metered = Metered::new(Box::pin(std::future::poll_fn(|_| {
-            std::thread::sleep(5 * WORK);
-            assert!(!is_over(WORK));
-            Poll::Ready(())
-        })));
+        let ticker = Ticker::start(|| ()).unwrap();
+        let mut metered = Metered::new(
+            &ticker,
+            Box::pin(std::future::poll_fn(|_| {
+                std::thread::sleep(5 * WORK);
+                assert!(!is_over(WORK));
+                Poll::Ready(())
+            })),
+        );
         finish(&mut metered);
         assert!(metered.used() < WORK, "{:?}", metered.used());
     }

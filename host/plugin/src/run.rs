@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use roundsman_model::record::{Level, Story};
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 
@@ -10,7 +11,7 @@ use crate::bindings::EnginePre;
 use crate::bindings::roundsman::check::types::{Fault, Outcome};
 use crate::describe::Description;
 use crate::engine::{Engine, Stats};
-use crate::job::{Job, Level, Report};
+use crate::job::{Job, Report};
 use crate::judge::{Verdict, judge};
 use crate::limits::{MAX_BYTES_PER_CALL, MAX_HANDLES};
 use crate::meter::{self, Metered};
@@ -47,11 +48,12 @@ pub(crate) fn store(engine: &Engine, state: RunState) -> Store<RunState> {
 
 /// Drives a call until it ends or the deadline comes, and tells what processor time it took.
 pub(crate) async fn drive<T>(
+    engine: &Engine,
     call: impl Future<Output = wasmtime::Result<T>> + Send,
     deadline: Instant,
 ) -> (Ended<T>, Duration) {
     let call = std::pin::pin!(call);
-    let mut metered = Metered::new(call);
+    let mut metered = Metered::new(&engine.ticker, call);
     let ended = match tokio::time::timeout_at(deadline, &mut metered).await {
         Ok(Ok(value)) => Ended::Returned(value),
         Ok(Err(error)) => Ended::Failed(error),
@@ -78,13 +80,13 @@ pub(crate) async fn run(
         began = Some(std::time::Instant::now());
         plugin.roundsman_check_check().call_run(&mut store).await
     };
-    let (ended, cpu) = drive(call, deadline).await;
+    let (ended, cpu) = drive(engine, call, deadline).await;
     let ended_at = std::time::Instant::now();
     Stats::add(&engine.stats.runs);
     // Never used again after a trap or a cut: what the guest holds ends with it.
     let (verdict, state) = finish(store.into_data(), ended);
     count(&engine.stats, &verdict);
-    let RunState { gathered, limiter, .. } = state;
+    let RunState { gathered, limiter, trace, .. } = state;
     let memory_changes = if verdict.keeps_state() { gathered.memory.into_iter().collect() } else { Vec::new() };
     Report {
         status: verdict.status,
@@ -94,7 +96,7 @@ pub(crate) async fn run(
         latency: gathered.latency,
         points: gathered.points,
         findings: gathered.findings,
-        log: gathered.log,
+        story: Story { log: gathered.log, calls: trace.take_story() },
         memory_changes,
         began,
         ended: ended_at,
@@ -107,6 +109,9 @@ pub(crate) async fn run(
 fn finish(mut state: RunState, ended: Ended<Result<Outcome, Fault>>) -> (Verdict, RunState) {
     for line in state.output.lines() {
         state.gathered.log(Level::Info, &line);
+    }
+    if let (Ended::Cut { computing: false }, false, Some(waiting)) = (&ended, state.asleep, state.waiting) {
+        state.trace.cut_waiting(waiting);
     }
     (judge(ended, &state), state)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use roundsman_model::record::Level;
 use roundsman_probe::grants::Grants;
 use roundsman_probe::pattern::Scheme;
 use roundsman_probe::probe::Probe;
@@ -17,7 +18,7 @@ use crate::describe::Description;
 use crate::engine::Engine;
 use crate::files::{Fence, Hangs, Preopen};
 use crate::gather::Gathered;
-use crate::job::{Job, Level};
+use crate::job::Job;
 use crate::limits::{Limiter, MAX_HANDLES};
 use crate::trace::Trace;
 
@@ -44,6 +45,8 @@ pub(crate) struct RunState {
     pub(crate) clocks: BTreeSet<u32>,
     /// Whether the guest waits for clocks alone. Still set when the run was cut meanwhile.
     pub(crate) asleep: bool,
+    /// Since when the guest waits for whatever it polls. Still set when the run was cut meanwhile.
+    pub(crate) waiting: Option<Instant>,
     /// Calls to the host end here, a little before the run itself is cut.
     pub(crate) host_deadline: Instant,
     pub(crate) deadline: Instant,
@@ -68,6 +71,7 @@ impl RunState {
             fenced: BTreeMap::new(),
             clocks: BTreeSet::new(),
             asleep: false,
+            waiting: None,
             host_deadline: deadline - margin(job.timeout),
             deadline,
             job,

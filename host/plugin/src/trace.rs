@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use roundsman_model::record::Call;
 use roundsman_probe::grants::{Denied, Grants, Seen};
 use roundsman_probe::pattern::Scheme;
+use tokio::time::Instant;
+
+use crate::calls::{CallId, Calls, Came};
 
 /// Names that one run may look up.
 const MAX_LOOKUPS: usize = 16;
@@ -17,6 +21,8 @@ pub(crate) struct Trace(Arc<Mutex<Traced>>);
 struct Traced {
     /// What was dialled last, of what is granted.
     dialled: Option<String>,
+    /// What took the network or could hang.
+    calls: Calls,
     /// The first refusal, with the line to add.
     denied: Option<String>,
     /// What look-ups of this run answered: an address counts as granted under the name that led to it.
@@ -57,6 +63,46 @@ impl Trace {
         }
         let by_name = self.with(|t| t.seen.iter().any(|seen| grants.permits_address(scheme, address, seen).is_ok()));
         if by_name { Ok(()) } else { plain }
+    }
+
+    /// A call of the guest's begins.
+    pub(crate) fn begin(&self, what: &str, socket: Option<u32>) -> CallId {
+        self.with(|t| t.calls.begin(Instant::now(), what, socket))
+    }
+
+    pub(crate) fn end(&self, id: CallId, came: Came) {
+        self.with(|t| t.calls.end(Instant::now(), id, came));
+    }
+
+    /// What is under way about a socket ends.
+    pub(crate) fn end_about(&self, socket: u32, came: Came) {
+        self.with(|t| {
+            if let Some(id) = t.calls.about(socket) {
+                t.calls.end(Instant::now(), id, came);
+            }
+        });
+    }
+
+    /// A call that is noted only because it failed.
+    pub(crate) fn failed(&self, begun: Instant, what: &str, why: impl Into<String>) {
+        self.with(|t| {
+            let id = t.calls.begin(begun, what, None);
+            t.calls.end(Instant::now(), id, Came::to_nothing(why));
+        });
+    }
+
+    /// The run was cut while the guest itself waited for its peer, since `waiting`.
+    pub(crate) fn cut_waiting(&self, waiting: Instant) {
+        self.with(|t| {
+            if let (Some(peer), false) = (&t.dialled, t.calls.any_open()) {
+                t.calls.begin(waiting, &format!("wait for {peer}"), None);
+            }
+        });
+    }
+
+    /// Everything that was called, at the end of the run.
+    pub(crate) fn take_story(&self) -> Vec<Call> {
+        self.with(|t| std::mem::take(&mut t.calls)).into_story(Instant::now())
     }
 
     pub(crate) fn dialled(&self) -> Option<String> {

@@ -21,6 +21,10 @@ mod send;
 mod trace;
 mod url;
 
+pub use trace::Trace;
+
+/// Phases in the order in which they come.
+const PHASES: [&str; 5] = [phase::RESOLVE, phase::CONNECT, phase::TLS, phase::FIRST_BYTE, phase::TRANSFER];
 /// The longest URL, also of a redirect: what browsers and servers agree on.
 pub const MAX_URL: usize = 8 << 10;
 /// Headers that a request may carry.
@@ -71,6 +75,8 @@ pub struct Response {
 pub struct Exchange {
     pub result: Result<Response, Failure>,
     pub timings: Timings,
+    /// The phase in which a call failed, and for how long it had been in it.
+    pub broken_off: Option<(&'static str, Duration)>,
     /// What was dialled last.
     pub peer: Option<SocketAddr>,
     /// The peer's chain in the last handshake, its own certificate first; also when it was refused.
@@ -187,8 +193,31 @@ impl Request {
         Err(Failure::new(code::UNSUPPORTED, phase::POLICY, format!("this version knows no option `{name}` for http")))
     }
 
+    /// Method and URL for a person: without user name, query and fragment, which may hold secrets.
+    pub fn brief(&self) -> String {
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let end = rest.find('/').unwrap_or(rest.len());
+        let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
+        let slashes = if scheme.is_empty() { "" } else { "://" };
+        [&self.method, " ", scheme, slashes, host, &rest[end..]].concat()
+    }
+
     fn reject(&mut self, fault: Failure) {
         self.fault.get_or_insert(fault);
+    }
+}
+
+impl Exchange {
+    /// The phases that took place, in their order, and how long they took; the last one did not end if the call failed.
+    pub fn phases(&self) -> impl Iterator<Item = (&'static str, Duration)> + '_ {
+        PHASES.into_iter().filter_map(|phase| {
+            let ended = self.timings.get(phase);
+            let broken_off = self.broken_off.filter(|(last, _)| *last == phase).map(|(_, time)| time);
+            // After a redirect a phase may have ended once, and not a second time.
+            (ended.is_some() || broken_off.is_some())
+                .then(|| (phase, ended.unwrap_or_default() + broken_off.unwrap_or_default()))
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use roundsman_model::counts::Counts;
 use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName};
-use roundsman_model::record::{Blame, Origin, Point, Record, Status, Value};
+use roundsman_model::record::{Blame, Origin, Point, Record, Status, Story, Value};
 use roundsman_model::state::{Standing, State};
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Config, Cursor, Entry, Query, Recorded, Refused, Store, TagSet};
@@ -117,7 +117,7 @@ async fn read(directory: &Path) {
         ("newest 100 critical", Query { status: Some(Status::Critical), limit: 100, ..Query::default() }),
     ] {
         let begin = Instant::now();
-        let found = reader.records(&query).unwrap().len();
+        let found = reader.records(&query).unwrap().rows.len();
         println!("{what}: {found} rows in {:?}", begin.elapsed());
     }
     drop(reader);
@@ -148,7 +148,7 @@ fn sample(number: usize) -> Recorded {
         blame: Blame::Target,
         code: None,
         summary: "200 OK in 1.2 ms".into(),
-        standing: Standing { state: State::Ok, since: Timestamp(1_795_172_050 * SECOND), soft: None },
+        standing: Standing { state: State::Ok, ..Standing::pending(Timestamp(1_795_172_050 * SECOND)) },
         attempt: 1,
         latency_ns: Some(1_200_000),
         duration_ns: 1_300_000,
@@ -157,15 +157,17 @@ fn sample(number: usize) -> Recorded {
         interval_ns: SECOND as u64,
         points: vec![point],
         findings: Vec::new(),
+        suspect: false,
     };
     Recorded {
         record,
         tags,
         change: None,
+        findings: Vec::new(),
         memory: Vec::new(),
         counts: Counts::default(),
         last_tick: Timestamp(0),
-        log: Vec::new(),
+        story: Story::default(),
     }
 }
 

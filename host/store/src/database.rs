@@ -1,22 +1,20 @@
-//! The write connection and its mirror in memory: loading it, transactions, checkpoints, sizes, and the clean end.
+//! The write connection and its mirror in memory: transactions, checkpoints, sizes, and the clean end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use roundsman_model::key::Key;
-use roundsman_model::name::CheckName;
-use roundsman_model::record::Status;
+use roundsman_model::silence::MAX_SILENCES;
 use roundsman_model::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use crate::entry::Config;
+use crate::entry::Entry;
 use crate::error::is_full;
 use crate::queue::furthest;
 use crate::reserve::Reserve;
 use crate::retention::Budget;
-use crate::row::{Body, Cursor, SubjectState};
-use crate::subjects::{Slot, Stored, Subjects};
+use crate::row::Cursor;
+use crate::subjects::Subjects;
 
 /// Memory for pages of the write connection, in KiB. What is written is appended; little is read again.
 const CACHE_KIB: i64 = 4_096;
@@ -52,6 +50,8 @@ pub(crate) struct Database {
     pub(crate) tally: Tally,
     pub(crate) cursors: BTreeMap<String, Cursor>,
     pub(crate) cursors_changed: bool,
+    /// The ids of the silences that there are once everything that was let in is written.
+    pub(crate) silences: BTreeSet<u64>,
     pub(crate) budget: Budget,
     pub(crate) reserve: Reserve,
     /// The time of the record that was written last: what ages are measured from.
@@ -60,6 +60,8 @@ pub(crate) struct Database {
     pub(crate) unchecked: usize,
     /// Used for every row's body in turn.
     pub(crate) buffer: Vec<u8>,
+    /// Hard changes without a row, because they were not later than the one before them in their series.
+    pub(crate) unordered: u64,
 }
 
 /// The single row of table `tally`, written in every transaction.
@@ -103,7 +105,13 @@ impl Database {
         let pragmas: &[&str] = if bytes <= INSPECTED_BYTES {
             &["PRAGMA quick_check(1)"]
         } else {
-            &["PRAGMA quick_check(subject)", "PRAGMA quick_check(tagset)", "PRAGMA quick_check(transition)"]
+            &[
+                "PRAGMA quick_check(subject)",
+                "PRAGMA quick_check(tagset)",
+                "PRAGMA quick_check(transition)",
+                "PRAGMA quick_check(finding)",
+                "PRAGMA quick_check(silence)",
+            ]
         };
         for pragma in pragmas {
             let verdict: String = conn.query_row(pragma, [], |row| row.get(0))?;
@@ -114,72 +122,21 @@ impl Database {
         Ok(None)
     }
 
-    /// Reads what is remembered, follows the records that are newer than the snapshot, and marks the file as in use.
-    pub(crate) fn load(conn: Connection, path: &Path, config: &Config) -> rusqlite::Result<Self> {
-        let mut database = Self {
-            tally: conn.query_row("SELECT * FROM tally WHERE id = 1", [], Tally::read)?,
-            conn,
-            path: path.to_owned(),
-            subjects: Subjects::default(),
-            cursors: BTreeMap::new(),
-            cursors_changed: false,
-            budget: Budget::new(config),
-            reserve: Reserve::new(&config.directory, config.max_size),
-            newest: Timestamp(0),
-            unchecked: 0,
-            buffer: Vec::new(),
-        };
-        let positions = database.load_subjects()?;
-        database.follow_tail(&positions)?;
-        database.newest = database.newest_time()?;
-        database.transaction(|database| {
-            database.conn.execute("UPDATE tally SET clean = 0", [])?;
-            database.register(&config.destinations)
-        })?;
-        database.acquire_reserve()?;
-        Ok(database)
-    }
-
-    fn load_subjects(&mut self) -> rusqlite::Result<BTreeMap<i64, usize>> {
-        let mut positions = BTreeMap::new();
-        let sql = "SELECT id, check_name, target, forgotten, last_record, tagset, state FROM subject";
-        let mut statement = self.conn.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let slot = read_slot(row)?;
-            positions.insert(slot.stored.row, self.subjects.insert(slot));
-        }
-        Ok(positions)
-    }
-
-    fn follow_tail(&mut self, positions: &BTreeMap<i64, usize>) -> rusqlite::Result<()> {
-        let sql = "SELECT id, subject, tagset, time, status, body FROM record WHERE id > ?1 ORDER BY id";
-        let mut statement = self.conn.prepare(sql)?;
-        let mut rows = statement.query([self.tally.snapshot])?;
-        while let Some(row) = rows.next()? {
-            let id = row.get(0)?;
-            let Some(at) = positions.get(&row.get(1)?) else { continue };
-            if id > self.subjects.get(*at).stored.last_record {
-                follow(self.subjects.restore(*at), id, row)?;
-                self.subjects.mark_dirty(*at);
+    /// Whether an entry is taken: a record must be later than the one before it in its series, and there are not more
+    /// silences than are allowed.
+    pub(crate) fn admit(&mut self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Record(recorded) => self.subjects.admit(&recorded.record),
+            Entry::Silenced(silence) => {
+                let known = self.silences.contains(&silence.id);
+                known || (self.silences.len() < MAX_SILENCES && self.silences.insert(silence.id))
             }
-        }
-        Ok(())
-    }
-
-    /// Makes cursors for new destinations and forgets those that are gone.
-    fn register(&mut self, destinations: &[String]) -> rusqlite::Result<()> {
-        for destination in destinations {
-            self.conn.execute("INSERT OR IGNORE INTO cursor VALUES (?1, 0, 0)", [destination])?;
-        }
-        for (destination, cursor) in read_cursors(&self.conn)? {
-            if destinations.contains(&destination) {
-                self.cursors.insert(destination, cursor);
-            } else {
-                self.conn.execute("DELETE FROM cursor WHERE destination = ?1", [destination])?;
+            Entry::Unsilenced { id } => {
+                self.silences.remove(id);
+                true
             }
+            Entry::Turned(_) | Entry::Counted { .. } | Entry::Forget { .. } => true,
         }
-        Ok(())
     }
 
     /// Moves a cursor forward; unknown destinations are not destinations.
@@ -284,13 +241,6 @@ impl Database {
         let mut rows = statement.query([])?;
         rows.next()?.map(|row| Ok((row.get(0)?, Timestamp(row.get(1)?)))).transpose()
     }
-
-    fn newest_time(&self) -> rusqlite::Result<Timestamp> {
-        let sql = "SELECT time FROM record ORDER BY id DESC LIMIT 1";
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        Ok(Timestamp(rows.next()?.map_or(Ok(0), |row| row.get(0))?))
-    }
 }
 
 impl fmt::Debug for Database {
@@ -300,7 +250,7 @@ impl fmt::Debug for Database {
 }
 
 impl Tally {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             snapshot: row.get("snapshot")?,
             records: row.get("records")?,
@@ -320,95 +270,19 @@ impl Tally {
     }
 }
 
-pub(crate) fn read_cursors(conn: &Connection) -> rusqlite::Result<Vec<(String, Cursor)>> {
-    let mut statement = conn.prepare_cached("SELECT destination, record, transition FROM cursor")?;
-    let cursors =
-        statement.query_map([], |row| Ok((row.get(0)?, Cursor { record: row.get(1)?, transition: row.get(2)? })))?;
-    cursors.collect()
-}
-
-fn read_slot(row: &Row<'_>) -> rusqlite::Result<Slot> {
-    let check = CheckName::new(row.get_ref(1)?.as_str()?).map_err(|error| garbled(1, error))?;
-    let mut slot = Slot::new(Key { check, target: row.get(2)? });
-    let state: SubjectState = postcard::from_bytes(row.get_ref(6)?.as_blob()?).map_err(|error| garbled(6, error))?;
-    slot.standing = state.standing;
-    slot.counts = state.counts;
-    slot.last_tick = state.last_tick;
-    slot.high_water = state.high_water;
-    slot.last_status = state.last_status;
-    slot.forgotten = row.get(3)?;
-    slot.stored = Stored {
-        row: row.get(0)?,
-        last_record: row.get(4)?,
-        tagset: row.get(5)?,
-        last_ok: state.last_status == Some(Status::Ok),
-    };
-    Ok(slot)
-}
-
-/// Applies a record that was committed after the last snapshot to its subject.
-fn follow(slot: &mut Slot, id: i64, row: &Row<'_>) -> rusqlite::Result<()> {
-    let time = Timestamp(row.get(3)?);
-    let body: Body<'_> = postcard::from_bytes(row.get_ref(5)?.as_blob()?).map_err(|error| garbled(5, error))?;
-    let status = Status::from_number(row.get(4)?);
-    slot.standing = Some(body.standing);
-    slot.counts = body.counts;
-    slot.last_tick = body.last_tick(time);
-    slot.high_water = time;
-    slot.last_status = status;
-    slot.forgotten = false;
-    slot.stored.last_record = id;
-    slot.stored.tagset = row.get(2)?;
-    slot.stored.last_ok = status == Some(Status::Ok);
-    Ok(())
-}
-
-/// A column whose content is not what was written there: the file is damaged, whatever SQLite thinks of it.
-fn garbled(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
-}
-
 #[cfg(test)]
 mod tests {
     use roundsman_model::key::Key;
-    use roundsman_model::name::{CheckName, PluginName};
-    use roundsman_model::record::{Blame, Origin, Record};
-    use roundsman_model::state::{Standing, State};
+    use roundsman_model::name::CheckName;
+    use roundsman_model::record::Status;
 
     use super::*;
-    use crate::entry::{Entry, Recorded, TagSet};
-    use crate::open;
+    use crate::entry::Config;
+    use crate::{open, samples};
 
     fn outcome(time: i64) -> Entry {
-        let record = Record {
-            key: Key::new(CheckName::new("a").unwrap(), None),
-            plugin: PluginName::new("p").unwrap(),
-            origin: Origin::Schedule,
-            time: Timestamp(time),
-            started: Timestamp(time),
-            status: Status::Ok,
-            blame: Blame::Target,
-            code: None,
-            summary: "x".repeat(200).into(),
-            standing: Standing { state: State::Ok, since: Timestamp(1), soft: None },
-            attempt: 1,
-            latency_ns: None,
-            duration_ns: 1,
-            lag_ns: 1,
-            cpu_ns: 1,
-            interval_ns: 1,
-            points: Vec::new(),
-            findings: Vec::new(),
-        };
-        Entry::Record(Box::new(Recorded {
-            record,
-            tags: TagSet::new([("check", "a")]),
-            change: None,
-            memory: Vec::new(),
-            counts: Default::default(),
-            last_tick: Timestamp(time),
-            log: Vec::new(),
-        }))
+        let key = Key::new(CheckName::new("a").unwrap(), None);
+        Entry::Record(Box::new(samples::recorded(&key, time, Status::Ok)))
     }
 
     fn stored(database: &Database) -> Vec<i64> {
@@ -426,7 +300,7 @@ mod tests {
         let mut next = |database: &mut Database| {
             let batch: Vec<Entry> = (time + 1..=time + 50).map(outcome).collect();
             time += 50;
-            assert!(batch.iter().all(|entry| database.subjects.admit(entry)));
+            assert!(batch.iter().all(|entry| database.admit(entry)));
             batch
         };
         let mut refused = next(&mut database);
@@ -439,7 +313,7 @@ mod tests {
         assert!(is_full(&error), "{error}");
         let before = stored(&database);
         assert_eq!(database.tally.records, before.len() as i64);
-        let slot = database.subjects.find(refused[0].key()).unwrap();
+        let slot = database.subjects.find(refused[0].key().unwrap()).unwrap();
         assert_eq!(database.subjects.get(slot).stored.last_record, before.len() as i64);
 
         database.trim().unwrap();

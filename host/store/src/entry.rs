@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roundsman_model::counts::Counts;
+use roundsman_model::findings::FindingChange;
 use roundsman_model::key::Key;
-use roundsman_model::record::{Point, Record, Value};
-use roundsman_model::state::Change;
+use roundsman_model::name::PluginName;
+use roundsman_model::record::{Call, LogLine, Point, Record, Story, Value};
+use roundsman_model::silence::Silence;
+use roundsman_model::state::{Change, Standing};
 use roundsman_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +55,18 @@ impl Config {
 pub enum Entry {
     /// The outcome of a run, with everything that belongs to it.
     Record(Box<Recorded>),
+    /// A hard change that no record brought about: silence, a dependency, maintenance, the end of a target. Should its
+    /// instant not be later than that of the last change, there is no row of it, which is counted; it stands there all
+    /// the same.
+    Turned(Box<Turned>),
     /// Ticks of a subject whose fate is known although no record came of them.
     Counted { key: Key, counts: Counts, last_tick: Timestamp },
-    /// The subject is no longer configured: its standing, counters and memory go, its history stays.
+    /// The subject is no longer configured: its standing, counters, findings and memory go, its history stays.
     Forget { key: Key },
+    /// A silence begins, or takes the place of the one with its id. Refused when there are `MAX_SILENCES` already.
+    Silenced(Arc<Silence>),
+    /// A silence ends.
+    Unsilenced { id: u64 },
 }
 
 /// A record and what is written in one transaction with it.
@@ -65,32 +76,31 @@ pub struct Recorded {
     pub tags: TagSet,
     /// The hard change that this record brought about.
     pub change: Option<Change>,
+    /// What became of the subjects that the check looks at: only what differs, each subject once.
+    pub findings: Vec<FindingChange>,
     /// What the plugin set (or deleted, where there is no value) in its memory.
     pub memory: Vec<(String, Option<Vec<u8>>)>,
     /// The subject's counters after this run.
     pub counts: Counts,
     /// The tick up to which `counts` know every fate.
     pub last_tick: Timestamp,
-    /// What the run logged. Kept for the last failing runs of each subject only.
-    pub log: Vec<LogLine>,
+    /// What explains the run. Kept for the last failing runs of each subject only.
+    pub story: Story,
 }
 
-/// A line that a plugin logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    pub level: LogLevel,
-    pub text: String,
-}
-
-/// How much a line matters to its author.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
+/// A hard change without a record, and what is written in one transaction with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turned {
+    pub key: Key,
+    pub plugin: PluginName,
+    pub tags: TagSet,
+    /// Where it stands from now on.
+    pub standing: Standing,
+    pub change: Change,
+    /// Why: `not heard of since …`, `depends on dns, which is critical`.
+    pub summary: Arc<str>,
+    pub counts: Counts,
+    pub last_tick: Timestamp,
 }
 
 /// The tags that the host gives to every line of a record (cluster, host, check, plugin, target, labels): sorted by
@@ -125,11 +135,13 @@ impl TagSet {
 }
 
 impl Entry {
-    /// Which (check, target) this is about.
-    pub fn key(&self) -> &Key {
+    /// Which (check, target) this is about. None: a silence, which may be about many.
+    pub fn key(&self) -> Option<&Key> {
         match self {
-            Entry::Record(recorded) => &recorded.record.key,
-            Entry::Counted { key, .. } | Entry::Forget { key } => key,
+            Entry::Record(recorded) => Some(&recorded.record.key),
+            Entry::Turned(turned) => Some(&turned.key),
+            Entry::Counted { key, .. } | Entry::Forget { key } => Some(key),
+            Entry::Silenced(_) | Entry::Unsilenced { .. } => None,
         }
     }
 
@@ -137,8 +149,15 @@ impl Entry {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Entry::Record(recorded) => recorded.weight(),
-            Entry::Counted { .. } | Entry::Forget { .. } => size_of::<Entry>(),
+            Entry::Turned(turned) => size_of::<Turned>() + turned.summary.len(),
+            Entry::Silenced(silence) => size_of::<Silence>() + silence.author.len() + silence.reason.len(),
+            Entry::Counted { .. } | Entry::Forget { .. } | Entry::Unsilenced { .. } => size_of::<Entry>(),
         }
+    }
+
+    /// Whether nothing else tells again what this tells: losing it is to be counted.
+    pub(crate) fn is_telling(&self) -> bool {
+        !matches!(self, Entry::Counted { .. } | Entry::Forget { .. })
     }
 }
 
@@ -147,10 +166,20 @@ impl Recorded {
         const PAIR: usize = size_of::<(String, String)>();
         let findings = self.record.findings.iter().map(|f| 2 * PAIR + f.subject.len() + f.summary.len());
         let memory = self.memory.iter().map(|(key, value)| PAIR + key.len() + value.as_ref().map_or(0, Vec::len));
-        let log = self.log.iter().map(|line| PAIR + line.text.len());
+        let changes = self.findings.iter().map(|f| size_of::<FindingChange>() + f.subject.len() + f.summary.len());
         let points = self.record.points.iter().map(point_weight);
-        size_of::<Self>() + self.record.summary.len() + points.chain(findings).chain(memory).chain(log).sum::<usize>()
+        let parts = points.chain(findings).chain(memory).chain(changes);
+        size_of::<Self>() + self.record.summary.len() + story_weight(&self.story) + parts.sum::<usize>()
     }
+}
+
+fn story_weight(story: &Story) -> usize {
+    let log = story.log.iter().map(|line| size_of::<LogLine>() + line.text.len());
+    let calls = story.calls.iter().map(|call| {
+        let phases = call.phases.iter().map(|(name, _)| size_of::<(String, u64)>() + name.len());
+        size_of::<Call>() + call.what.len() + call.result.len() + phases.sum::<usize>()
+    });
+    log.chain(calls).sum()
 }
 
 fn point_weight(point: &Point) -> usize {

@@ -10,23 +10,28 @@
 //! | `meta` | a property of the file; `schema` is the version of the tables, and a newer one is refused |
 //! | `tally` | the one row of counters: how many rows there are, how far `subject` has followed `record`, what retention did |
 //! | `tagset` | a (check, target), its plugin and host tags, by content; never changed; removed with the last row that names it |
-//! | `subject` | a (check, target): standing, counters, high-water mark, its newest record |
+//! | `subject` | a (check, target): standing, counters, high-water marks, its newest record |
 //! | `record` | the outcome of one run, and its subject's counters after it; `previous` is the subject's record before it |
-//! | `transition` | a hard change |
+//! | `transition` | a hard change: of a (check, target), or of a finding of it; `time` is its own in its series |
+//! | `finding` | where one of the many things stands that a check looks at |
+//! | `silence` | what operators do not want to be alarmed by |
 //! | `memory` | what a plugin keeps for a (check, target) |
 //! | `cursor` | how far a destination has acknowledged `record` and `transition` |
-//! | `log` | the log lines of a failing run; the last five of each subject |
+//! | `story` | log lines and calls of a failing run that had some; the last five of each subject |
 //!
 //! Most of a record, its points and findings included, is one postcard value in the column `body`; `encoder` names its
 //! layout and the rules by which lines are made of it. Ids grow and are never given twice: cursors depend on that.
 //!
 //! # How a batch becomes atomic
 //! One thread writes. It collects entries for at most `commit_interval` from the first one on, and writes them in one
-//! transaction: records, tag sets, transitions, memory, logs, cursors. A record carries what it means for its subject,
-//! so that `subject` need not be written with it: every ten seconds all changed subjects are (the snapshot), and opening
-//! a file follows the records that are newer. Only after the commit are the entries published. So what was ever shown
-//! survives the death of the process. The log reaches the disk itself every two seconds: that much is lost with the
-//! power. A record must be later than the one before it in its series; otherwise it is refused and counted.
+//! transaction: records, tag sets, transitions, findings, silences, memory, stories, cursors. A record carries what it
+//! means for its subject, so that `subject` need not be written with it: every ten seconds all changed subjects are (the
+//! snapshot), and opening a file follows the records that are newer. What no record tells (counters alone, changes, the
+//! end of a subject) writes the subject's row at once; the row names the newest record that it knows, so that only later
+//! ones are followed. Only after the commit are the entries published. So what was ever shown survives the death of the
+//! process. The log reaches the disk itself every two seconds: that much is lost with the power. A record must be later
+//! than the one before it in its series; otherwise it is refused and counted. A hard change must be, too; otherwise it
+//! has no row, and is counted. Several changes of one record are some ns apart: its own first, then findings by name.
 //!
 //! # When the disk refuses
 //! Full, read-only, failing: entries stay in memory (16 MiB; then the oldest records are dropped and counted) and are
@@ -45,8 +50,9 @@
 //!
 //! # Files
 //! - `store`: the handle; `entry`: what goes in; `row`: what comes out, and its layout; `error`
-//! - `queue`: before the writer; `writer`: its thread; `commit`: a batch; `subjects`: what it knows; `retention`
-//! - `database`: the connection that writes; `open`: directory, lock, damage; `schema`: the tables; `reserve`
+//! - `queue`: before the writer; `writer`: its thread; `commit`: a batch; `transitions`; `subjects`: what it knows
+//! - `database`: the connection that writes; `open`: directory, lock, damage; `load`: what a file says; `schema`: the
+//!   tables; `retention`; `reserve`
 //! - `reader`: connections that read, the outbox; `history`: questions about the past
 //!
 //! Absent by design: wall time but for the name of a damaged file (ages count from the newest record), lines, sockets.
@@ -56,20 +62,24 @@ mod database;
 mod entry;
 mod error;
 mod history;
+mod load;
 mod open;
 mod queue;
 mod reader;
 mod reserve;
 mod retention;
 mod row;
+#[cfg(test)]
+mod samples;
 mod schema;
 mod store;
 mod subjects;
+mod transitions;
 mod writer;
 
-pub use commit::LOGS_KEPT;
-pub use entry::{Config, Entry, LogLevel, LogLine, MAX_COMMIT_INTERVAL, Recorded, TagSet};
+pub use commit::STORIES_KEPT;
+pub use entry::{Config, Entry, MAX_COMMIT_INTERVAL, Recorded, TagSet, Turned};
 pub use error::{NotCommitted, Refused, StoreError};
 pub use reader::{MAX_ROWS, Reader};
-pub use row::{Batch, Cursor, ENCODER, Query, RecordRow, Restored, Subject, TransitionRow};
+pub use row::{Batch, Cursor, ENCODER, Page, Query, RecordRow, Restored, Subject, TransitionRow};
 pub use store::{Health, Store};

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use crate::database::Database;
 use crate::entry::Config;
 use crate::error::{StoreError, is_damage, is_full};
+use crate::load::Past;
 use crate::reserve::Reserve;
 use crate::schema;
 
@@ -31,6 +32,7 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) database: Database,
+    pub(crate) past: Past,
     /// Held while the store is open.
     pub(crate) lock: File,
     pub(crate) note: Option<String>,
@@ -58,11 +60,11 @@ pub(crate) fn open(config: &Config) -> Result<Opened, StoreError> {
         }
         other => other,
     };
-    let database = database.map_err(|trouble| match trouble {
+    let (database, past) = database.map_err(|trouble| match trouble {
         Trouble::Damaged { source, .. } => StoreError::Open { path, source },
         Trouble::Other(error) => error,
     })?;
-    Ok(Opened { database, lock, note })
+    Ok(Opened { database, past, lock, note })
 }
 
 /// Where the database of a directory is.
@@ -81,7 +83,7 @@ enum Trouble {
     Other(StoreError),
 }
 
-fn open_file(path: &Path, config: &Config) -> Result<Database, Trouble> {
+fn open_file(path: &Path, config: &Config) -> Result<(Database, Past), Trouble> {
     let sort = |source: rusqlite::Error| {
         if is_damage(&source) {
             Trouble::Damaged { reason: source.to_string(), source }

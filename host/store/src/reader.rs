@@ -1,4 +1,4 @@
-//! Read-only connections: the outbox, cursors, memory and logs. What people ask of the history is in `history`.
+//! Read-only connections: the outbox, cursors, memory and stories. What people ask of the history is in `history`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use roundsman_model::key::Key;
-use roundsman_model::record::Status;
+use roundsman_model::record::{Status, Story};
 use roundsman_model::time::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use crate::database::read_cursors;
-use crate::entry::LogLine;
+use crate::commit::STORIES_KEPT;
 use crate::error::{StoreError, is_damage};
+use crate::load::read_cursors;
 use crate::row::{Batch, Body, Cursor, ENCODER, Interned, RecordRow, TransitionBody, TransitionRow};
 use crate::store::Shared;
 
@@ -78,8 +78,8 @@ impl Reader {
     }
 
     fn outbox_transitions(&mut self, limit: i64, batch: &mut Batch) -> rusqlite::Result<()> {
-        let sql = "SELECT id, subject, tagset, encoder, body FROM transition WHERE id > ?1 ORDER BY id LIMIT ?2";
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let sql = select_transitions("WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let mut statement = self.conn.prepare_cached(&sql)?;
         let mut rows = statement.query([batch.next.transition, limit])?;
         while let Some(row) = rows.next()? {
             batch.next.transition = row.get(0)?;
@@ -110,17 +110,29 @@ impl Reader {
         result.map_err(|source| self.failed("a plugin's memory", source))
     }
 
-    /// What the run of a record logged; kept for the last failing runs of each subject.
-    pub fn logs(&mut self, record: i64) -> Result<Vec<LogLine>, StoreError> {
-        let read = || {
-            let sql =
-                "SELECT lines FROM log WHERE subject = (SELECT subject FROM record WHERE id = ?1) AND record = ?1";
-            let lines =
-                self.conn.prepare_cached(sql)?.query_row([record], |row| row.get::<_, Vec<u8>>(0)).optional()?;
-            lines.map(|lines| Ok(postcard::from_bytes(&lines).map_err(|_| RowError::Garbled(record)))).transpose()
-        };
-        let result = read().and_then(|lines| self.shared.keep(lines.unwrap_or(Ok(Vec::new()))));
-        Ok(result.map_err(|source| self.failed("a log", source))?.unwrap_or_default())
+    /// The last failing runs of a (check, target), the newest first, with what explains them: at most `limit`, and never
+    /// more than `STORIES_KEPT`. A run that left nothing to tell has an empty story.
+    pub fn stories(&mut self, key: &Key, limit: usize) -> Result<Vec<(RecordRow, Story)>, StoreError> {
+        let limit = limit.min(STORIES_KEPT);
+        self.find_stories(key, limit).map_err(|source| self.failed("the stories of failing runs", source))
+    }
+
+    fn find_stories(&mut self, key: &Key, limit: usize) -> rusqlite::Result<Vec<(RecordRow, Story)>> {
+        let Self { conn, tags, shared } = self;
+        let _moment = conn.unchecked_transaction()?;
+        // The index has the few records that say more than "still ok": among them all that failed.
+        let condition = "WHERE subject = (SELECT id FROM subject WHERE check_name = ?1 AND target IS ?2) \
+                         AND notable = 1 AND status != 0 ORDER BY id DESC LIMIT ?3";
+        let mut statement = conn.prepare_cached(&select_records(condition))?;
+        let mut rows =
+            statement.query(params![key.check.as_str(), key.target.as_deref(), i64::try_from(limit).unwrap_or(0)])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let story = read_story(conn, row);
+            let run = read_record(conn, tags, row).and_then(|run| Ok((run, story?)));
+            found.extend(shared.keep(run)?);
+        }
+        Ok(found)
     }
 
     /// An error for the caller; the writer is told when it means that the file is damaged.
@@ -176,6 +188,11 @@ pub(crate) fn select_records(condition: &str) -> String {
     format!("SELECT id, subject, tagset, time, previous, status, encoder, body FROM record {condition}")
 }
 
+/// A query for the columns that `read_transition` takes.
+pub(crate) fn select_transitions(condition: &str) -> String {
+    format!("SELECT id, subject, tagset, time, encoder, body FROM transition {condition}")
+}
+
 /// From the columns of `select_records`.
 pub(crate) fn read_record(conn: &Connection, tags: &mut TagCache, row: &Row<'_>) -> Result<RecordRow, RowError> {
     let id = row.get(0)?;
@@ -192,20 +209,29 @@ pub(crate) fn read_record(conn: &Connection, tags: &mut TagCache, row: &Row<'_>)
     Ok(RecordRow { id, tags: interned.tags.clone(), encoder, record })
 }
 
-/// From the columns id, subject, tagset, encoder, body.
+/// What explains the run of a record.
+fn read_story(conn: &Connection, record: &Row<'_>) -> Result<Story, RowError> {
+    let id = record.get(0)?;
+    let sql = "SELECT body FROM story WHERE subject = ?1 AND record = ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let body = statement.query_row([record.get(1)?, id], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    body.map_or(Ok(Story::default()), |body| postcard::from_bytes(&body).map_err(|_| RowError::Garbled(id)))
+}
+
+/// From the columns of `select_transitions`.
 pub(crate) fn read_transition(
     conn: &Connection,
     tags: &mut TagCache,
     row: &Row<'_>,
 ) -> Result<TransitionRow, RowError> {
     let id = row.get(0)?;
-    let encoder = row.get(3)?;
+    let encoder = row.get(4)?;
     let garbled = || RowError::Garbled(id);
     if encoder != ENCODER {
         return Err(garbled());
     }
     let interned = tags.get(conn, row.get(2)?, id)?;
-    let body = row.get_ref(4)?.as_blob().map_err(|_| garbled())?;
+    let body = row.get_ref(5)?.as_blob().map_err(|_| garbled())?;
     let body: TransitionBody<'_> = postcard::from_bytes(body).map_err(|_| garbled())?;
     Ok(TransitionRow {
         id,
@@ -213,6 +239,8 @@ pub(crate) fn read_transition(
         plugin: interned.plugin.clone(),
         tags: interned.tags.clone(),
         encoder,
+        time: Timestamp(row.get(3)?),
+        finding: body.finding.map(Arc::from),
         change: body.change,
         summary: body.summary.into(),
         record: body.record,

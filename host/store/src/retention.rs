@@ -249,8 +249,13 @@ impl Database {
             let Ok(check) = CheckName::new(row.get_ref(1)?.as_str()?) else { continue };
             let key = Key { check, target: row.get(2)? };
             if self.subjects.is_unused(&key) {
-                self.conn.prepare_cached("DELETE FROM subject WHERE id = ?1")?.execute([id])?;
-                self.conn.prepare_cached("DELETE FROM log WHERE subject = ?1")?.execute([id])?;
+                for sql in [
+                    "DELETE FROM subject WHERE id = ?1",
+                    "DELETE FROM finding WHERE subject = ?1",
+                    "DELETE FROM story WHERE subject = ?1",
+                ] {
+                    self.conn.prepare_cached(sql)?.execute([id])?;
+                }
                 unused.push(key);
             }
         }

@@ -1,12 +1,15 @@
 //! What the store gives back: rows of the history, positions in it, and how the body of a row is laid out.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use roundsman_model::counts::Counts;
+use roundsman_model::findings::Findings;
 use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::record::{Blame, Finding, Origin, Point, Record, Status};
+use roundsman_model::silence::Silence;
 use roundsman_model::state::{Change, Standing};
 use roundsman_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,10 +39,15 @@ pub struct TransitionRow {
     pub plugin: PluginName,
     pub tags: TagSet,
     pub encoder: u16,
+    /// Its identity in its series, where it only grows: `change.at`, or some ns later for the second and further changes
+    /// of that instant.
+    pub time: Timestamp,
+    /// What changed of all that the check looks at; none: where the (check, target) itself stands.
+    pub finding: Option<Arc<str>>,
     pub change: Change,
-    /// The summary of the record that confirmed the change.
+    /// The summary of the record or finding that confirmed the change, or why it came without a record.
     pub summary: Arc<str>,
-    /// The row of that record; it may be gone.
+    /// The row of that record, which may be gone; 0: no record brought it about.
     pub record: i64,
 }
 
@@ -69,12 +77,23 @@ pub struct Query {
     pub target: Option<Arc<str>>,
     /// Rows of this instant and later.
     pub since: Option<Timestamp>,
+    /// Rows of this instant and earlier.
+    pub until: Option<Timestamp>,
     /// Rows with an id below this one: the last id of the page before.
     pub before: Option<i64>,
     /// Of transitions: what they lead to.
     pub status: Option<Status>,
-    /// At most so many rows, and never more than `MAX_ROWS`.
+    /// At most so many rows, at least one, and never more than `MAX_ROWS`.
     pub limit: usize,
+}
+
+/// An answer to a `Query`: the newest rows first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<Row> {
+    pub rows: Vec<Row>,
+    /// All rows from this id on were looked at, and older ones were not: they are for a query with it as `before`. None:
+    /// there is nothing older that was asked for. A page may hold few rows, or none, and still not be the last.
+    pub searched_down_to: Option<i64>,
 }
 
 /// What is known of a (check, target) from before.
@@ -94,7 +113,12 @@ pub struct Subject {
 /// What an opened store remembers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Restored {
+    /// In the order of their keys.
     pub subjects: Vec<Subject>,
+    /// Where the findings of each (check, target) stand that has some.
+    pub findings: HashMap<Key, Findings>,
+    /// In the order of their ids.
+    pub silences: Vec<Silence>,
     /// Where each configured destination stands.
     pub cursors: Vec<(String, Cursor)>,
     /// Something that an operator should know: a damaged file was set aside, and under which name.
@@ -120,6 +144,7 @@ pub(crate) struct Body<'a> {
     interval_ns: u64,
     pub(crate) counts: Counts,
     last_tick: i64,
+    suspect: bool,
     points: Cow<'a, [Point]>,
     findings: Cow<'a, [Finding]>,
 }
@@ -142,6 +167,7 @@ impl<'a> Body<'a> {
             interval_ns: record.interval_ns,
             counts: recorded.counts,
             last_tick: recorded.last_tick.0.wrapping_sub(record.time.0),
+            suspect: record.suspect,
             points: Cow::Borrowed(&record.points),
             findings: Cow::Borrowed(&record.findings),
         }
@@ -171,6 +197,7 @@ impl<'a> Body<'a> {
             interval_ns: self.interval_ns,
             points: self.points.into_owned(),
             findings: self.findings.into_owned(),
+            suspect: self.suspect,
         }
     }
 }
@@ -179,6 +206,8 @@ impl<'a> Body<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct TransitionBody<'a> {
     pub(crate) change: Change,
+    #[serde(borrow)]
+    pub(crate) finding: Option<&'a str>,
     #[serde(borrow)]
     pub(crate) summary: &'a str,
     pub(crate) record: i64,
@@ -194,13 +223,37 @@ pub(crate) struct Interned {
 }
 
 /// What stands in the column `state` of a subject.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SubjectState {
     pub(crate) standing: Option<Standing>,
     pub(crate) counts: Counts,
     pub(crate) last_tick: Timestamp,
     pub(crate) high_water: Timestamp,
     pub(crate) last_status: Option<Status>,
+    /// Its newest row in `transition`. Whoever writes one writes this with it.
+    pub(crate) changed: Option<Changed>,
+}
+
+/// The newest hard change of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    /// When it was; the next one must be later.
+    pub(crate) at: Timestamp,
+    /// The identity of its row.
+    pub(crate) time: Timestamp,
+}
+
+impl Default for SubjectState {
+    fn default() -> Self {
+        Self {
+            standing: None,
+            counts: Counts::default(),
+            last_tick: Timestamp(0),
+            high_water: Timestamp(i64::MIN),
+            last_status: None,
+            changed: None,
+        }
+    }
 }
 
 /// Appends a value in postcard's encoding.

@@ -63,7 +63,9 @@ CREATE TABLE cursor (
     record INTEGER NOT NULL,
     transition INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE log (subject INTEGER, record INTEGER, lines BLOB NOT NULL, PRIMARY KEY (subject, record)) WITHOUT ROWID;
+CREATE TABLE story (subject INTEGER, record INTEGER, body BLOB NOT NULL, PRIMARY KEY (subject, record)) WITHOUT ROWID;
+CREATE TABLE finding (subject INTEGER, name TEXT, standing BLOB NOT NULL, PRIMARY KEY (subject, name)) WITHOUT ROWID;
+CREATE TABLE silence (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 INSERT INTO tally VALUES (1, 1, 0, 0, 0, 0, 0, 0);
 ";
 

@@ -74,11 +74,12 @@ pub struct Health {
     pub queued: usize,
     /// Entries in memory that wait for the disk.
     pub held: usize,
-    /// Records that were shown, but were too many to be held until the disk took them.
+    /// Records, changes and silences that were shown, but were too many to be held until the disk took them.
     pub lost: u64,
     /// Entries that were refused because the queue was full.
     pub overrun: u64,
-    /// Records that were refused because they were not later than the one before them in their series.
+    /// Records that were refused, and hard changes that have no row, because they were not later than the one before
+    /// them in their series; silences that were too many.
     pub refused: u64,
     /// Rows that retention removed before every destination had acknowledged them.
     pub dropped_unsent: u64,
@@ -97,6 +98,8 @@ impl Store {
         let opened = open::open(&config)?;
         let restored = Restored {
             subjects: opened.database.subjects.restored(),
+            findings: opened.past.findings,
+            silences: opened.past.silences,
             cursors: opened.database.cursors.iter().map(|(name, cursor)| (name.clone(), *cursor)).collect(),
             note: opened.note,
         };

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use roundsman_model::counts::Counts;
 use roundsman_model::key::Key;
 use roundsman_model::name::PluginName;
-use roundsman_model::record::Status;
-use roundsman_model::state::Standing;
+use roundsman_model::record::Record;
 use roundsman_model::time::Timestamp;
 
-use crate::entry::{Entry, Recorded, TagSet};
+use crate::entry::{Recorded, TagSet, Turned};
 use crate::row::{Subject, SubjectState};
 
 /// All subjects by key. A position in `slots` stays valid until the subject is removed.
@@ -21,31 +20,28 @@ pub(crate) struct Subjects {
     free: Vec<usize>,
     /// Subjects whose row is older than what is known here.
     dirty: Vec<usize>,
-    /// What `Stored` was before the transaction that is under way.
-    undo: Vec<(usize, Stored)>,
+    /// What was, of the subjects that the transaction under way has touched.
+    undo: Vec<Undo>,
 }
 
-/// One subject.
+/// One subject: where it stands after all entries that were written, and not after those that still wait. So a row of
+/// `subject` never knows more than the rest of its transaction and those before it.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(crate) key: Key,
-    pub(crate) standing: Option<Standing>,
-    pub(crate) counts: Counts,
-    pub(crate) last_tick: Timestamp,
-    pub(crate) high_water: Timestamp,
-    pub(crate) last_status: Option<Status>,
-    /// No longer configured; remembered while the history has rows of it.
-    pub(crate) forgotten: bool,
+    /// The instant of the newest record that was let in, written or not: the next one must be later.
+    admitted: Timestamp,
+    pub(crate) state: SubjectState,
     pub(crate) stored: Stored,
     /// The content of `stored.tagset`, if it was looked at already: the number of the set, and what it holds.
     pub(crate) tags: Option<(i64, PluginName, TagSet)>,
     dirty: bool,
-    /// To be written with the next commit: there is no record that could tell it.
-    urgent: bool,
+    /// To be written with this transaction: there is no record that could tell it.
+    pub(crate) urgent: bool,
     touched: bool,
 }
 
-/// What the file says of a subject. Changed while a transaction is made, and put back when it fails.
+/// Where the file has a subject.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stored {
     /// The row in `subject`; 0: none yet.
@@ -53,79 +49,85 @@ pub(crate) struct Stored {
     /// The newest row in `record`; 0: none.
     pub(crate) last_record: i64,
     pub(crate) tagset: i64,
-    /// Whether that newest record was ok.
-    pub(crate) last_ok: bool,
+    /// No longer configured; remembered while the history has rows of it.
+    pub(crate) forgotten: bool,
+}
+
+/// A subject as it was before the transaction.
+#[derive(Debug)]
+struct Undo {
+    at: usize,
+    state: SubjectState,
+    stored: Stored,
+    dirty: bool,
+    urgent: bool,
 }
 
 impl Slot {
     pub(crate) fn new(key: Key) -> Self {
-        Self {
-            key,
-            standing: None,
-            counts: Counts::default(),
-            last_tick: Timestamp(0),
-            high_water: Timestamp(i64::MIN),
-            last_status: None,
-            forgotten: false,
-            stored: Stored::default(),
-            tags: None,
-            dirty: false,
-            urgent: false,
-            touched: false,
-        }
+        Self::restored(key, SubjectState::default(), Stored::default())
     }
 
-    pub(crate) fn state(&self) -> SubjectState {
-        SubjectState {
-            standing: self.standing,
-            counts: self.counts,
-            last_tick: self.last_tick,
-            high_water: self.high_water,
-            last_status: self.last_status,
-        }
+    /// As the file has it.
+    pub(crate) fn restored(key: Key, state: SubjectState, stored: Stored) -> Self {
+        let admitted = state.high_water;
+        Self { key, admitted, state, stored, tags: None, dirty: false, urgent: false, touched: false }
     }
 
-    fn record(&mut self, recorded: &Recorded) {
-        self.standing = Some(recorded.record.standing);
-        self.counts = recorded.counts;
-        self.last_tick = recorded.last_tick;
-        self.high_water = recorded.record.time;
-        self.last_status = Some(recorded.record.status);
-        self.forgotten = false;
+    pub(crate) fn record(&mut self, recorded: &Recorded) {
+        let Recorded { record, counts, last_tick, .. } = recorded;
+        self.follow(SubjectState {
+            standing: Some(record.standing),
+            counts: *counts,
+            last_tick: *last_tick,
+            high_water: record.time,
+            last_status: Some(record.status),
+            changed: None,
+        });
     }
 
-    /// The high-water mark stays: should the subject come back, its series goes on.
-    fn forget(&mut self) {
-        self.standing = None;
-        self.counts = Counts::default();
-        self.last_tick = Timestamp(0);
-        self.last_status = None;
-        self.forgotten = true;
+    /// What a record makes of it; of changes a record does not tell.
+    pub(crate) fn follow(&mut self, state: SubjectState) {
+        self.state = SubjectState { changed: self.state.changed, ..state };
+        self.stored.forgotten = false;
+        self.admitted = self.admitted.max(state.high_water);
+    }
+
+    pub(crate) fn turn(&mut self, turned: &Turned) {
+        self.state.standing = Some(turned.standing);
+        self.count(turned.counts, turned.last_tick);
+    }
+
+    pub(crate) fn count(&mut self, counts: Counts, last_tick: Timestamp) {
+        (self.state.counts, self.state.last_tick) = (counts, last_tick);
+        self.stored.forgotten = false;
+        self.urgent = true;
+    }
+
+    /// The high-water marks stay: should the subject come back, its series go on.
+    pub(crate) fn forget(&mut self) {
+        let SubjectState { high_water, changed, .. } = self.state;
+        self.state = SubjectState { high_water, changed, ..SubjectState::default() };
+        self.stored.forgotten = true;
+        self.urgent = true;
     }
 }
 
 impl Subjects {
-    /// Takes an entry into account. False: it is a record that is not later than the one before it in its series.
-    pub(crate) fn admit(&mut self, entry: &Entry) -> bool {
-        let at = match self.by_key.get(entry.key()) {
-            Some(at) => *at,
-            None if matches!(entry, Entry::Forget { .. }) => return true,
-            None => self.insert(Slot::new(entry.key().clone())),
-        };
+    /// Takes a record's instant into account. False: it is not later than the one before it in its series.
+    pub(crate) fn admit(&mut self, record: &Record) -> bool {
+        let at = self.position(&record.key);
         let slot = &mut self.slots[at];
-        match entry {
-            Entry::Record(recorded) if recorded.record.time <= slot.high_water => return false,
-            Entry::Record(recorded) => slot.record(recorded),
-            Entry::Counted { counts, last_tick, .. } => {
-                (slot.counts, slot.last_tick, slot.forgotten, slot.urgent) = (*counts, *last_tick, false, true);
-            }
-            Entry::Forget { .. } => {
-                slot.forget();
-                slot.urgent = true;
-            }
+        if record.time <= slot.admitted {
+            return false;
         }
-        self.mark_dirty(at);
+        slot.admitted = record.time;
         true
+    }
+
+    /// Where a subject is; a new one begins.
+    pub(crate) fn position(&mut self, key: &Key) -> usize {
+        self.find(key).unwrap_or_else(|| self.insert(Slot::new(key.clone())))
     }
 
     pub(crate) fn insert(&mut self, slot: Slot) -> usize {
@@ -152,27 +154,27 @@ impl Subjects {
         &self.slots[at]
     }
 
-    /// A subject whose `stored` part the transaction is going to change.
+    /// A subject that the transaction is going to change.
     pub(crate) fn touch(&mut self, at: usize) -> &mut Slot {
-        let slot = &mut self.slots[at];
-        if !slot.touched {
-            slot.touched = true;
-            self.undo.push((at, slot.stored));
+        let Slot { state, stored, dirty, urgent, touched, .. } = &mut self.slots[at];
+        if !*touched {
+            *touched = true;
+            self.undo.push(Undo { at, state: *state, stored: *stored, dirty: *dirty, urgent: *urgent });
         }
-        slot
-    }
-
-    /// For filling in what the file says while it is opened.
-    pub(crate) fn restore(&mut self, at: usize) -> &mut Slot {
+        if !*dirty {
+            *dirty = true;
+            self.dirty.push(at);
+        }
         &mut self.slots[at]
     }
 
-    pub(crate) fn mark_dirty(&mut self, at: usize) {
-        let slot = &mut self.slots[at];
-        if !slot.dirty {
-            slot.dirty = true;
+    /// For following what the file says while it is opened.
+    pub(crate) fn restore(&mut self, at: usize) -> &mut Slot {
+        if !self.slots[at].dirty {
+            self.slots[at].dirty = true;
             self.dirty.push(at);
         }
+        &mut self.slots[at]
     }
 
     /// Which subjects to write now: all that have changed for a snapshot, else those that cannot wait for one.
@@ -182,8 +184,8 @@ impl Subjects {
 
     /// The transaction was committed, and these subjects were written in it.
     pub(crate) fn committed(&mut self, written: &[usize]) {
-        for (at, _) in self.undo.drain(..) {
-            self.slots[at].touched = false;
+        for undo in self.undo.drain(..) {
+            self.slots[undo.at].touched = false;
         }
         for at in written {
             (self.slots[*at].dirty, self.slots[*at].urgent) = (false, false);
@@ -196,14 +198,18 @@ impl Subjects {
 
     /// The transaction came to nothing.
     pub(crate) fn rolled_back(&mut self) {
-        for (at, stored) in self.undo.drain(..) {
-            (self.slots[at].stored, self.slots[at].touched) = (stored, false);
+        for Undo { at, state, stored, dirty, urgent } in self.undo.drain(..) {
+            let slot = &mut self.slots[at];
+            (slot.state, slot.stored, slot.dirty, slot.urgent, slot.touched) = (state, stored, dirty, urgent, false);
         }
+        let slots = &self.slots;
+        self.dirty.retain(|at| slots[*at].dirty);
     }
 
     /// Whether a forgotten subject has not come back, as far as is known here.
     pub(crate) fn is_unused(&self, key: &Key) -> bool {
-        self.find(key).is_some_and(|at| self.slots[at].forgotten && !self.slots[at].dirty)
+        let unused = |slot: &Slot| slot.stored.forgotten && !slot.dirty && slot.admitted <= slot.state.high_water;
+        self.find(key).is_some_and(|at| unused(&self.slots[at]))
     }
 
     /// Drops a subject that nothing refers to any more.
@@ -215,18 +221,16 @@ impl Subjects {
 
     /// Every subject that is configured, as far as is known.
     pub(crate) fn restored(&self) -> Vec<Subject> {
-        let configured = self.by_key.values().map(|at| &self.slots[*at]).filter(|slot| !slot.forgotten);
-        let mut subjects: Vec<Subject> = configured
-            .map(|slot| Subject {
-                key: slot.key.clone(),
-                standing: slot.standing,
-                counts: slot.counts,
-                last_tick: slot.last_tick,
-                high_water: slot.high_water,
-                last_status: slot.last_status,
-            })
-            .collect();
+        let configured = self.by_key.values().map(|at| &self.slots[*at]).filter(|slot| !slot.stored.forgotten);
+        let mut subjects: Vec<Subject> = configured.map(Slot::subject).collect();
         subjects.sort_by(|a, b| a.key.cmp(&b.key));
         subjects
+    }
+}
+
+impl Slot {
+    fn subject(&self) -> Subject {
+        let SubjectState { standing, counts, last_tick, high_water, last_status, changed: _ } = self.state;
+        Subject { key: self.key.clone(), standing, counts, last_tick, high_water, last_status }
     }
 }

@@ -186,14 +186,15 @@ impl Writer {
         }
     }
 
-    /// Leaves out records that are not later than the one before them in their series: what was stored stays.
+    /// Leaves out records that are not later than the one before them in their series, for what was stored stays, and
+    /// silences that are too many.
     fn admit(&mut self, entries: &mut Vec<Entry>) {
         let before = entries.len();
-        entries.retain(|entry| self.database.subjects.admit(entry));
+        entries.retain(|entry| self.database.admit(entry));
         let refused = before - entries.len();
         if refused > 0 {
             self.refused += refused as u64;
-            tracing::warn!(refused, "records that are not later than their predecessors were not stored");
+            tracing::warn!(refused, "records not later than their predecessors, or too many silences, were not stored");
         }
     }
 
@@ -273,7 +274,7 @@ impl Writer {
             && let Some(oldest) = degraded.ring.pop_front()
         {
             degraded.bytes -= oldest.weight();
-            self.lost += u64::from(matches!(oldest, Entry::Record(_)));
+            self.lost += u64::from(oldest.is_telling());
         }
     }
 
@@ -398,7 +399,7 @@ impl Writer {
             oldest: self.database.oldest().ok().flatten().map(|(_, time)| time),
             held: held.unwrap_or(0),
             lost: self.lost,
-            refused: self.refused,
+            refused: self.refused + self.database.unordered,
             dropped_unsent: number(self.database.tally.dropped_unsent),
             ..Health::default()
         };

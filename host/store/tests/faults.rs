@@ -115,6 +115,19 @@ async fn a_garbled_row_is_left_out_and_counted() {
     store.close().await.unwrap();
 }
 
+/// Where findings and silences stand cannot be guessed: such a file is damaged.
+#[tokio::test]
+async fn what_cannot_be_remembered_is_set_aside() {
+    for sql in ["INSERT INTO finding VALUES (1, 'a', x'ff')", "INSERT INTO silence VALUES (1, x'ff')"] {
+        let directory = tempfile::tempdir().unwrap();
+        filled(directory.path(), 3).await;
+        rusqlite::Connection::open(directory.path().join(DATABASE)).unwrap().execute(sql, []).unwrap();
+        let (store, restored, _) = open_in(directory.path());
+        assert!(restored.note.is_some(), "{sql}");
+        store.close().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn only_some_damaged_files_are_kept() {
     let directory = tempfile::tempdir().unwrap();

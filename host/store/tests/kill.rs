@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use common::{all_records, entry, eventually, key, open_in, outcome};
+use common::{Killed, all_records, entry, eventually, key, open_in, outcome};
 use roundsman_model::record::Status;
 use roundsman_store::{Config, Entry, Query, Restored, Store};
 
@@ -117,7 +117,7 @@ fn examine(directory: &Path, round: usize) {
         assert_eq!((subject.high_water, subject.counts.due), (time, time.0 as u64));
         assert_eq!(reader.memory(&subject.key).unwrap(), [("last".to_owned(), time.0.to_string().into_bytes())]);
         let of_it = Query { check: Some(subject.key.check.clone()), limit: 10_000, ..Query::default() };
-        let found: Vec<i64> = reader.records(&of_it).unwrap().iter().rev().map(|row| row.id).collect();
+        let found: Vec<i64> = reader.records(&of_it).unwrap().rows.iter().rev().map(|row| row.id).collect();
         let expected: Vec<i64> = rows.iter().filter(|row| row.record.key == subject.key).map(|row| row.id).collect();
         assert_eq!(found, expected);
     }
@@ -134,16 +134,5 @@ fn examine(directory: &Path, round: usize) {
             let file = File::open(directory.join("roundsman.lock")).unwrap();
             file.try_lock().is_ok()
         });
-    }
-}
-
-/// Ends the child also when an assertion ends the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.kill().and_then(|()| self.0.wait().map(drop)) {
-            eprintln!("the child could not be ended: {error}");
-        }
     }
 }

@@ -6,9 +6,10 @@ mod common;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{all_records, change, entry, eventually, key, open, open_in, outcome};
+use common::{all_records, change, entry, eventually, key, open, open_in, outcome, turned};
+use roundsman_model::findings::FindingChange;
 use roundsman_model::record::Status;
-use roundsman_store::{Config, Cursor, Entry, NotCommitted, Refused, Store};
+use roundsman_store::{Config, Cursor, Entry, NotCommitted, Recorded, Refused, Store};
 
 #[tokio::test]
 async fn an_instant_is_used_once_per_subject() {
@@ -39,6 +40,62 @@ async fn an_instant_is_used_once_per_subject() {
     store.flush().await.unwrap();
     assert!(published.lock().unwrap().is_empty());
     assert_eq!(all_records(&mut store.reader().unwrap()).len(), 3);
+    store.close().await.unwrap();
+}
+
+/// In `transition` time only grows: what comes too late has no row, and what is of one instant gets its own.
+#[tokio::test]
+async fn changes_have_instants_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _, published) = open_in(directory.path());
+    let found = |name: &str, at: i64| FindingChange {
+        subject: name.into(),
+        standing: None,
+        change: Some(change(at)),
+        summary: "full".into(),
+    };
+    let run = |time: i64, own: Option<i64>, findings: &[&str]| {
+        let findings = findings.iter().map(|name| found(name, time)).collect();
+        entry(Recorded { change: own.map(change), findings, ..outcome(&key(0), time, Status::Ok) })
+    };
+    let turn = |at: i64| Entry::Turned(Box::new(turned(&key(0), at)));
+    let steps = [
+        (
+            run(10, Some(10), &["/z", "/a", "/b"]),
+            vec![(10, None), (11, Some("/a")), (12, Some("/b")), (13, Some("/z"))],
+        ),
+        // A moment later, when the instants are taken already.
+        (run(11, Some(11), &["/c"]), vec![(14, None), (15, Some("/c"))]),
+        (run(12, None, &["/c"]), vec![(16, Some("/c"))]),
+        (turn(20), vec![(20, None)]),
+        (turn(20), vec![]),
+        (turn(15), vec![]),
+        // The record counts all the same, and so does where the subject stands.
+        (run(18, Some(18), &["/c"]), vec![]),
+        (run(21, Some(21), &[]), vec![(21, None)]),
+        (turn(9), vec![]),
+    ];
+    let mut cursor = Cursor::default();
+    let count = steps.len();
+    for (number, (entry, expected)) in steps.into_iter().enumerate() {
+        store.submit(entry).unwrap();
+        store.flush().await.unwrap();
+        let batch = store.reader().unwrap().outbox(cursor, 100).unwrap();
+        let rows: Vec<_> = batch.transitions.iter().map(|row| (row.time.0, row.finding.as_deref())).collect();
+        assert_eq!(rows, expected, "step {number}");
+        cursor = batch.next;
+    }
+    assert_eq!((store.health().refused, store.health().transitions), (5, 9));
+    assert_eq!(published.lock().unwrap().len(), count);
+    store.close().await.unwrap();
+    // Also across a restart.
+    let (store, restored, _) = open_in(directory.path());
+    assert_eq!(restored.subjects[0].standing, Some(turned(&key(0), 9).standing));
+    assert_eq!(restored.subjects[0].high_water.0, 21);
+    store.submit(turn(21)).unwrap();
+    store.submit(turn(22)).unwrap();
+    store.flush().await.unwrap();
+    assert_eq!((store.health().refused, store.health().transitions), (1, 10));
     store.close().await.unwrap();
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use common::{all_records, change, entry, eventually, key, open, outcome};
 use roundsman_model::name::CheckName;
-use roundsman_model::record::Status;
+use roundsman_model::record::{Level, LogLine, Status};
 use roundsman_model::time::Timestamp;
-use roundsman_store::{Config, Cursor, Entry, Query, Reader, RecordRow, Store};
+use roundsman_store::{Config, Cursor, Entry, Query, Reader, RecordRow, STORIES_KEPT, Store};
 
 const BUDGET: u64 = 2 << 20;
 const SUBJECTS: i64 = 7;
@@ -24,7 +24,9 @@ fn is_failure(time: i64) -> bool {
 
 fn recorded(time: i64) -> Entry {
     let status = if is_failure(time) { Status::Critical } else { Status::Ok };
-    entry(outcome(&key((time % SUBJECTS) as usize), time, status))
+    let mut recorded = outcome(&key((time % SUBJECTS) as usize), time, status);
+    recorded.story.log.push(LogLine { level: Level::Info, text: time.to_string() });
+    entry(recorded)
 }
 
 /// Opens a store, writes what `make` gives for each instant, and closes it.
@@ -66,6 +68,14 @@ async fn repeated_ok_goes_first_and_what_was_not_sent_is_counted() {
     let whole = rows.iter().rev().zip((0..RECORDS).rev()).take_while(|(row, time)| row.record.time.0 == *time).count();
     assert!(whole * 2 > rows.len(), "{whole} of {} are without a gap", rows.len());
     same_answers(&mut store.reader().unwrap(), &rows);
+    // Among what is left are the runs with a story.
+    let last = |number: i64| (0..RECORDS).rev().filter(move |time| is_failure(*time) && time % SUBJECTS == number);
+    for number in 0..SUBJECTS {
+        let stories = store.reader().unwrap().stories(&key(number as usize), usize::MAX).unwrap();
+        let times: Vec<i64> = stories.iter().map(|(row, _)| row.record.time.0).collect();
+        assert_eq!(times, last(number).take(STORIES_KEPT).collect::<Vec<_>>());
+        assert!(stories.iter().all(|(row, story)| story.log[0].text == row.record.time.0.to_string()));
+    }
 
     // What was acknowledged may go without being counted.
     store.acknowledge("main", Cursor { record: i64::MAX, transition: i64::MAX });
@@ -154,7 +164,8 @@ fn same_answers(reader: &mut Reader, rows: &[RecordRow]) {
                 for before in [None, Some(middle), Some(0)] {
                     for since in instants {
                         let target = target.map(Into::into);
-                        let query = Query { check: check.clone(), target, status, before, since, limit: 300 };
+                        let query =
+                            Query { check: check.clone(), target, status, before, since, limit: 300, until: None };
                         compare(reader, rows, &query);
                     }
                 }
@@ -175,6 +186,6 @@ fn compare(reader: &mut Reader, rows: &[RecordRow], query: &Query) {
             && query.since.is_none_or(|since| row.record.time >= since)
     };
     let expected: Vec<i64> = rows.iter().rev().filter(fits).take(query.limit).map(|row| row.id).collect();
-    let found: Vec<i64> = reader.records(query).unwrap().iter().map(|row| row.id).collect();
+    let found: Vec<i64> = reader.records(query).unwrap().rows.iter().map(|row| row.id).collect();
     assert_eq!(found, expected, "{query:?}");
 }

@@ -1,24 +1,23 @@
 //! The JSON API: lists of what there is, pages of what there was, and a run on demand.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use roundsman_store::{Query, Reader, StoreError};
+use roundsman_model::key::Key;
+use roundsman_store::Query;
 use serde::Serialize;
 
 use crate::error::Refusal;
-use crate::params::{Given, MAX_LIMIT, Params};
+use crate::params::{Given, Params};
 use crate::routes::Shared;
 use crate::view;
 
 /// The longest that a run on demand is waited for; the run itself ends by its own deadline.
 const RUN_TIME: Duration = Duration::from_secs(300);
-
-/// Pages of the store that one answer looks through for rows before `until`; what is left is for the next page.
-const MAX_PAGES: usize = 10;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Agent {
@@ -30,48 +29,85 @@ pub(crate) async fn agent(State(shared): State<Arc<Shared>>, given: Given) -> Re
     Ok(Json(Agent { agent: shared.agent.about() }))
 }
 
+/// Where a list that is whole in memory was cut.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page<P> {
+    /// How many matched, on all pages.
+    total: usize,
+    /// For the next page; absent: this is the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_before: Option<P>,
+}
+
+/// Cuts a sorted list to the page that is asked for. Lists of what is configured are whole unless a limit is given. A
+/// place is that of the last element of a page, so that what comes or goes meanwhile neither hides nor repeats others.
+pub(crate) fn page<T, P>(
+    list: &mut Vec<T>,
+    params: &Params,
+    place: impl Fn(&T) -> P,
+    follows: impl Fn(&T) -> bool,
+) -> Result<Page<P>, Refusal> {
+    let total = list.len();
+    list.retain(follows);
+    let mut next_before = None;
+    if params.text("limit").is_some() {
+        let limit = params.limit()?;
+        if list.len() > limit {
+            list.truncate(limit);
+            next_before = list.last().map(place);
+        }
+    }
+    Ok(Page { total, next_before })
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Checks {
     checks: Vec<view::Check>,
-    /// How many matched; more than are listed where `limit` cut the list.
-    total: usize,
+    #[serde(flatten)]
+    page: Page<Arc<str>>,
 }
 
 pub(crate) async fn checks(State(shared): State<Arc<Shared>>, given: Given) -> Result<Json<Checks>, Refusal> {
-    let params = given.expect(&["check", "plugin", "limit"])?;
-    let (check, plugin) = (params.text("check"), params.text("plugin"));
+    let params = given.expect(&["check", "plugin", "limit", "before"])?;
+    let (check, plugin, before) = (params.text("check"), params.text("plugin"), params.text("before"));
     let mut checks = shared.agent.checks();
     checks.retain(|c| check.is_none_or(|check| *c.name == *check) && plugin.is_none_or(|plugin| *c.plugin == *plugin));
     checks.sort_by(|a, b| a.name.cmp(&b.name));
-    let total = cut(&mut checks, &params)?;
-    Ok(Json(Checks { checks, total }))
+    let page = page(&mut checks, &params, |c| c.name.clone(), |c| before.is_none_or(|before| *c.name > *before))?;
+    Ok(Json(Checks { checks, page }))
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Plugins {
     plugins: Vec<view::Plugin>,
-    total: usize,
+    #[serde(flatten)]
+    page: Page<Arc<str>>,
 }
 
 pub(crate) async fn plugins(State(shared): State<Arc<Shared>>, given: Given) -> Result<Json<Plugins>, Refusal> {
-    let params = given.expect(&["plugin", "limit"])?;
+    let params = given.expect(&["plugin", "limit", "before"])?;
+    let before = params.text("before");
     let mut plugins = shared.agent.plugins();
     plugins.retain(|p| params.text("plugin").is_none_or(|plugin| *p.name == *plugin));
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
-    let total = cut(&mut plugins, &params)?;
-    Ok(Json(Plugins { plugins, total }))
+    let page = page(&mut plugins, &params, |p| p.name.clone(), |p| before.is_none_or(|before| *p.name > *before))?;
+    Ok(Json(Plugins { plugins, page }))
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     node: String,
+    /// The worst state of all that matched and is neither silenced nor in the shadow; absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst: Option<roundsman_model::state::State>,
     /// Worst first.
     status: Vec<view::Subject>,
-    total: usize,
+    #[serde(flatten)]
+    page: Page<String>,
 }
 
 pub(crate) async fn status(State(shared): State<Arc<Shared>>, given: Given) -> Result<Json<Status>, Refusal> {
-    let params = given.expect(&["check", "target", "state", "since", "until", "limit"])?;
+    let params = given.expect(&["check", "target", "state", "since", "until", "limit", "before"])?;
     let about = shared.agent.about();
     let (check, target, state) = (params.text("check"), params.text("target"), params.state()?);
     let (since, until) = (params.time("since", about.now)?, params.time("until", about.now)?);
@@ -84,24 +120,49 @@ pub(crate) async fn status(State(shared): State<Arc<Shared>>, given: Given) -> R
             && until.is_none_or(|until| s.since <= until)
     });
     worst_first(&mut status);
-    let total = cut(&mut status, &params)?;
-    Ok(Json(Status { node: about.node, status, total }))
+    let worst = view::worst(&status);
+    let before = params.text("before").map(Place::read).transpose()?;
+    let follows = |subject: &view::Subject| before.as_ref().is_none_or(|before| *before < Place::of(subject));
+    let page = page(&mut status, &params, |subject| Place::of(subject).to_string(), follows)?;
+    Ok(Json(Status { node: about.node, worst, status, page }))
+}
+
+/// Where a line of the board stands when the worst come first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    severity: std::cmp::Reverse<u8>,
+    check: &'a str,
+    /// Empty: the node itself.
+    target: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(subject: &'a view::Subject) -> Self {
+        let severity = std::cmp::Reverse(subject.state.severity());
+        Self { severity, check: &subject.check, target: subject.target_or_empty() }
+    }
+
+    fn read(text: &'a str) -> Result<Self, Refusal> {
+        let mut parts = text.splitn(3, '/');
+        let severity = parts.next().and_then(|severity| severity.parse().ok());
+        match (severity, parts.next(), parts.next()) {
+            (Some(severity), Some(check), Some(target)) => {
+                Ok(Self { severity: std::cmp::Reverse(severity), check, target })
+            }
+            _ => Err(Refusal::bad("before: not a place on the board", "use the `next_before` of the page before")),
+        }
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.severity.0, self.check, self.target)
+    }
 }
 
 /// The order of the board wherever it is shown.
 pub(crate) fn worst_first(subjects: &mut [view::Subject]) {
-    subjects.sort_by(|a, b| {
-        b.state.severity().cmp(&a.state.severity()).then_with(|| (&a.check, &a.target).cmp(&(&b.check, &b.target)))
-    });
-}
-
-/// Lists of what is configured are whole unless a limit is asked for.
-fn cut<T>(list: &mut Vec<T>, params: &Params) -> Result<usize, Refusal> {
-    let total = list.len();
-    if params.text("limit").is_some() {
-        list.truncate(params.limit()?);
-    }
-    Ok(total)
+    subjects.sort_by(|a, b| Place::of(a).cmp(&Place::of(b)));
 }
 
 #[derive(Debug, Serialize)]
@@ -113,16 +174,32 @@ pub(crate) struct Records {
 }
 
 pub(crate) async fn records(State(shared): State<Arc<Shared>>, given: Given) -> Result<Json<Records>, Refusal> {
-    let params = given.expect(&["check", "target", "status", "since", "until", "limit", "before"])?;
+    let params = given.expect(&["check", "target", "status", "since", "until", "story", "limit", "before"])?;
     let now = shared.agent.about().now;
     let query = Query { status: params.status("status")?, ..window(&params, now)? };
-    let until = params.time("until", now)?;
-    let found = shared.readers.read(move |reader| {
-        pages(reader, query, Reader::records, |row| row.id, |row| until.is_none_or(|until| row.record.time <= until.0))
+    let told = if params.flag("story")? { Some(one_key(&query)?) } else { None };
+    let read = shared.readers.read(move |reader| {
+        let page = reader.records(&query)?;
+        let stories = told.map(|key| reader.stories(&key, query.limit)).transpose()?;
+        Ok((page, stories.unwrap_or_default()))
     });
-    let (rows, next_before) = found.await?;
-    let records = rows.iter().map(|row| view::Record::of(&row.record, Some(row.id))).collect();
-    Ok(Json(Records { records, next_before }))
+    let (page, stories) = read.await?;
+    let mut stories: HashMap<i64, view::Story> =
+        stories.iter().map(|(row, story)| (row.id, view::Story::of(story))).collect();
+    let records = page.rows.iter().map(|row| {
+        let story = stories.remove(&row.id);
+        view::Record { story, ..view::Record::of(&row.record, Some(row.id)) }
+    });
+    Ok(Json(Records { records: records.collect(), next_before: page.searched_down_to }))
+}
+
+/// Stories are kept by (check, target), and told of one at a time.
+fn one_key(query: &Query) -> Result<Key, Refusal> {
+    let (Some(check), Some(target)) = (&query.check, &query.target) else {
+        let hint = "add check=…&target=…, with an empty target for the node itself, or GET /api/v1/checks/{name}";
+        return Err(Refusal::bad("story: told of one check and target only", hint));
+    };
+    Ok(Key { check: check.clone(), target: Some(target.clone()).filter(|target| !target.is_empty()) })
 }
 
 #[derive(Debug, Serialize)]
@@ -136,20 +213,9 @@ pub(crate) async fn transitions(State(shared): State<Arc<Shared>>, given: Given)
     let params = given.expect(&["check", "target", "state", "since", "until", "limit", "before"])?;
     let now = shared.agent.about().now;
     let query = Query { status: params.status("state")?, ..window(&params, now)? };
-    let until = params.time("until", now)?;
-    let found = shared.readers.read(move |reader| {
-        pages(
-            reader,
-            query,
-            Reader::transitions,
-            |row| row.id,
-            |row| until.is_none_or(|until| row.change.at <= until.0),
-        )
-    });
-    let (rows, next_before) = found.await?;
-    let shown =
-        |row: roundsman_store::TransitionRow| view::Transition::of(&row.key, row.change, row.summary, Some(row.id));
-    Ok(Json(Transitions { transitions: rows.into_iter().map(shown).collect(), next_before }))
+    let page = shared.readers.read(move |reader| reader.transitions(&query)).await?;
+    let transitions = page.rows.iter().map(view::Transition::of_row).collect();
+    Ok(Json(Transitions { transitions, next_before: page.searched_down_to }))
 }
 
 fn window(params: &Params, now: crate::instant::Instant) -> Result<Query, Refusal> {
@@ -157,43 +223,11 @@ fn window(params: &Params, now: crate::instant::Instant) -> Result<Query, Refusa
         check: params.check()?,
         target: params.text("target").map(Arc::from),
         since: params.time("since", now)?.map(|since| since.0),
+        until: params.time("until", now)?.map(|until| until.0),
         before: params.before()?,
         status: None,
         limit: params.limit()?,
     })
-}
-
-/// Looks through pages of the store until enough rows are wanted ones, or it looked long enough.
-fn pages<Row>(
-    reader: &mut Reader,
-    mut query: Query,
-    page: impl Fn(&mut Reader, &Query) -> Result<Vec<Row>, StoreError>,
-    id: impl Fn(&Row) -> i64,
-    wanted: impl Fn(&Row) -> bool,
-) -> Result<(Vec<Row>, Option<i64>), StoreError> {
-    let limit = query.limit;
-    let mut found = Vec::new();
-    for turn in 0..MAX_PAGES {
-        let rows = page(reader, &query)?;
-        let more = rows.len() >= query.limit;
-        query.before = rows.last().map(&id).or(query.before);
-        for row in rows {
-            if wanted(&row) {
-                found.push(row);
-            }
-            if found.len() == limit {
-                let last = found.last().map(&id);
-                return Ok((found, last));
-            }
-        }
-        if !more {
-            return Ok((found, None));
-        }
-        if turn == 0 {
-            query.limit = MAX_LIMIT;
-        }
-    }
-    Ok((found, query.before))
 }
 
 #[derive(Debug, Serialize)]

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::agent::RunError;
+use crate::agent::{RunError, SilenceError};
 use crate::readers::ReadError;
 
 /// The answer to a request that cannot be answered.
@@ -52,6 +52,22 @@ impl From<RunError> for Refusal {
             RunError::Busy(_) => (StatusCode::CONFLICT, "a run is in progress: wait for its record, or ask again"),
             RunError::NotRunnable(_) => (StatusCode::CONFLICT, "GET /api/v1/plugins tells what its plugin lacks"),
             RunError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "ask again after the restart"),
+        };
+        Self::new(status, error.to_string(), hint)
+    }
+}
+
+impl From<SilenceError> for Refusal {
+    fn from(error: SilenceError) -> Self {
+        let (status, hint) = match &error {
+            SilenceError::Invalid(_) => (StatusCode::BAD_REQUEST, "GET /api/v1/openapi.json tells what is taken"),
+            SilenceError::NoSuchKey => (StatusCode::NOT_FOUND, "GET /api/v1/status lists what there is"),
+            SilenceError::NoProblem => (StatusCode::CONFLICT, "silence it for a time instead: \"for\": \"1h\""),
+            SilenceError::TooMany => (StatusCode::CONFLICT, "GET /api/v1/silences lists them: end what nobody needs"),
+            SilenceError::NotStored => {
+                (StatusCode::SERVICE_UNAVAILABLE, "GET /api/v1/agent tells the health of the store; ask again")
+            }
+            SilenceError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "ask again after the restart"),
         };
         Self::new(status, error.to_string(), hint)
     }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::StatusCode;
 use roundsman_model::name::CheckName;
+use roundsman_model::record::Origin;
 use roundsman_store::{Query, RecordRow, TransitionRow};
 
+use crate::dossier::{self, absent};
 use crate::error::Refusal;
 use crate::html::Html;
 use crate::instant::{Instant, Millis, Short};
+use crate::marks;
 use crate::page;
 use crate::params::Given;
 use crate::routes::Shared;
@@ -29,41 +31,39 @@ pub(crate) async fn check(
     given: Given,
 ) -> Result<Response, Refusal> {
     let params = given.expect(&["target", "before"])?;
-    let absent = || {
-        let error = format!("there is no check `{}` on this node", roundsman_model::name::excerpt(&name));
-        Refusal::new(StatusCode::NOT_FOUND, error, "GET /api/v1/checks lists the checks of this node")
-    };
-    let check = CheckName::new(&name).map_err(|_| absent())?;
-    let configured = shared.agent.checks().into_iter().find(|c| *c.name == *name);
+    let checks = shared.agent.checks();
+    let check = CheckName::new(&name).map_err(|_| absent(&name, &checks))?;
+    let configured = checks.iter().find(|c| *c.name == *name);
     let target: Option<Arc<str>> = params.text("target").map(Arc::from);
     let before = params.before()?;
     let query = Query { check: Some(check), target: target.clone(), before, limit: RECORDS, ..Query::default() };
+    let subjects = dossier::subjects(&shared, &name, target.as_deref());
+    let keys = dossier::keys(&subjects);
     let read = shared.readers.read(move |reader| {
         let changes = Query { before: None, limit: TRANSITIONS, ..query.clone() };
-        Ok((reader.records(&query)?, reader.transitions(&changes)?))
+        Ok((reader.records(&query)?, reader.transitions(&changes)?.rows, dossier::failures(reader, &keys)?))
     });
-    let (records, transitions) = read.await?;
-    if configured.is_none() && records.is_empty() && transitions.is_empty() {
-        return Err(absent());
+    let (records, transitions, failures) = read.await?;
+    if configured.is_none() && records.rows.is_empty() && transitions.is_empty() {
+        return Err(absent(&name, &checks));
     }
     let about = shared.agent.about();
-    let mut subjects = shared.agent.board();
-    subjects.retain(|s| *s.check == *name && target.as_ref().is_none_or(|t| s.target.as_deref().unwrap_or("") == &**t));
-    crate::api::worst_first(&mut subjects);
 
     let mut body = Html::default();
     page::head(&mut body, &about);
     title(&mut body, &name, target.as_deref());
-    match &configured {
+    match configured {
         Some(configured) => facts(&mut body, configured),
         None => {
             body.raw("<p class=\"empty\">This check is no longer configured; this is its history.</p>\n");
         }
     }
     now_stands(&mut body, &subjects, about.now);
+    marks::silences(&mut body, &dossier::silences(&shared, &name, target.as_deref()), about.now);
+    marks::failures(&mut body, &failures, about.now);
     changes(&mut body, &transitions, about.now);
-    recent(&mut body, &records, about.now);
-    older(&mut body, &name, target.as_deref(), &records);
+    recent(&mut body, &records.rows, about.now);
+    older(&mut body, &name, target.as_deref(), records.searched_down_to);
     page::foot(&mut body);
     Ok(page::whole(&name, &body))
 }
@@ -88,6 +88,23 @@ fn facts(to: &mut Html, check: &view::Check) {
     fact(to, "Timeout", roundsman_model::units::format_duration(check.timeout.0));
     let thresholds = format!("{} to ok, {} to fail", check.success_threshold, check.failure_threshold);
     fact(to, "Confirmed by", thresholds);
+    if !check.depends_on.is_empty() {
+        fact(to, "Depends on", check.depends_on.join(", "));
+    }
+    for maintenance in &check.maintenance {
+        fact(to, "Maintenance", maintenance);
+    }
+    for threshold in &check.thresholds {
+        let bounds = [("warning", &threshold.warning), ("critical", &threshold.critical)];
+        let bounds = bounds.iter().filter_map(|(word, bound)| Some(format!("{word} {}", bound.as_ref()?)));
+        fact(to, "Threshold", format!("{}: {}", threshold.field, bounds.collect::<Vec<_>>().join(", ")));
+    }
+    if check.negate {
+        fact(to, "Negated", "critical when it succeeds");
+    }
+    if check.shadow {
+        fact(to, "Shadow", "alarms nobody");
+    }
     if let Some(owner) = &check.owner {
         fact(to, "Owner", owner);
     }
@@ -148,12 +165,17 @@ fn changes(to: &mut Html, transitions: &[TransitionRow], now: Instant) {
         page::ago(to, change.at.into(), now);
         to.raw("</td><td class=\"name\">");
         target_link(to, row.key.check.as_str(), row.key.target.as_deref());
+        if let Some(finding) = &row.finding {
+            to.raw("<span class=\"target\">").text(page::Brief(finding)).raw("</span>");
+        }
         to.raw("</td><td class=\"change\"><span class=\"pill ").raw(change.from.as_str()).raw("\">");
         to.raw(change.from.as_str()).raw("</span> → <span class=\"pill ").raw(change.to.as_str()).raw("\">");
         to.raw(change.to.as_str()).raw("</span></td><td class=\"when\">").text(Short(change.at.since(change.since)));
-        to.raw("</td><td class=\"what\"><span class=\"summary\">")
-            .text(page::Brief(&row.summary))
-            .raw("</span></td></tr>\n");
+        to.raw("</td><td class=\"what\"><span class=\"summary\">").text(page::Brief(&row.summary)).raw("</span>");
+        if let Some(quiet) = change.quiet {
+            to.raw("<span class=\"badge\">").raw(quiet.as_str()).raw("</span>");
+        }
+        to.raw("</td></tr>\n");
     }
     to.raw("</tbody></table></section>\n");
 }
@@ -182,6 +204,12 @@ fn recent(to: &mut Html, records: &[RecordRow], now: Instant) {
         to.raw("</td><td class=\"status\"><span class=\"pill ").raw(record.status.as_str()).raw("\">");
         to.raw(record.status.as_str()).raw("</span></td><td class=\"what\">");
         page::result(to, &last);
+        if record.origin != Origin::Schedule {
+            to.raw("<span class=\"badge\">").raw(record.origin.as_str()).raw("</span>");
+        }
+        if record.suspect {
+            to.raw("<span class=\"badge\">suspect</span>");
+        }
         to.raw("</td><td class=\"number\">");
         match last.latency_ms {
             Some(ms) => to.text(Millis(ms)),
@@ -202,9 +230,9 @@ fn target_link(to: &mut Html, check: &str, target: Option<&str>) {
     to.raw("</a>");
 }
 
-fn older(to: &mut Html, name: &str, target: Option<&str>, records: &[RecordRow]) {
-    let Some(last) = records.last().filter(|_| records.len() == RECORDS) else { return };
-    to.raw("<p class=\"more\"><a href=\"/checks/").component(name).raw("?before=").text(last.id);
+fn older(to: &mut Html, name: &str, target: Option<&str>, before: Option<i64>) {
+    let Some(before) = before else { return };
+    to.raw("<p class=\"more\"><a href=\"/checks/").component(name).raw("?before=").text(before);
     if let Some(target) = target {
         to.raw("&amp;target=").component(target);
     }

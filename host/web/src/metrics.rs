@@ -148,18 +148,6 @@ fn board(to: &mut Exposition, board: &[Subject]) {
     let help = "What the target took in the last record, as its plugin measured it.";
     let latency = |s: &Subject| s.last.as_ref()?.latency_ms.map(|ms| ms / 1_000.0);
     family(Kind::Gauge, "roundsman_latency_seconds", help, latency);
-    family(Kind::Counter, "roundsman_ticks_due", "Ticks whose fate is known.", |s| Some(s.counts.due as f64));
-    let help = "What became of the ticks that were due: their sum is roundsman_ticks_due_total.";
-    let mut ticks = to.family(Kind::Counter, "roundsman_ticks", help);
-    for subject in board {
-        let counts = subject.counts;
-        let fates =
-            [("run", counts.run), ("missed", counts.missed), ("overlap", counts.overlap), ("skipped", counts.skipped)];
-        for (fate, count) in fates {
-            let [check, target, plugin] = labels(subject);
-            ticks.value(&[check, target, plugin, ("fate", fate)], count as f64);
-        }
-    }
 }
 
 fn labels(subject: &Subject) -> [(&str, &str); 3] {
@@ -171,7 +159,12 @@ fn process(to: &mut Exposition, sample: &Sample) {
     let process = &sample.process;
     to.counter("process_cpu_seconds", "Processor time of this process.", process.cpu_seconds);
     to.gauge("process_resident_memory_bytes", "Memory of this process in RAM.", process.resident_bytes as f64);
+    let help = "Memory of this process in RAM that no file stands behind.";
+    to.gauge("process_anonymous_memory_bytes", help, process.anonymous_bytes as f64);
     to.gauge("process_open_fds", "Open file descriptors.", process.open_files as f64);
+    if process.max_open_files > 0 {
+        to.gauge("process_max_fds", "File descriptors that may be open.", process.max_open_files as f64);
+    }
     to.gauge("process_threads", "Threads.", process.threads as f64);
     to.gauge("process_start_time_seconds", "When this process began.", process.start_time_s);
 }

@@ -53,7 +53,8 @@ pub(crate) async fn board(State(shared): State<Arc<Shared>>, given: Given) -> Re
     health(&mut body, &about, &shared.agent.plugins());
     lines(&mut body, &subjects, only, about.now);
     foot(&mut body);
-    let title = match subjects.iter().filter(|subject| subject.state == Standing::Critical).count() {
+    let loud = subjects.iter().filter(|subject| subject.state == Standing::Critical && !subject.is_quiet());
+    let title = match loud.count() {
         0 => about.node,
         critical => format!("({critical}) {}", about.node),
     };
@@ -224,7 +225,8 @@ pub(crate) fn begin_table(to: &mut Html) {
 
 /// One (check, target).
 pub(crate) fn line(to: &mut Html, subject: &Subject, now: Instant) {
-    to.raw("<tr class=\"").raw(subject.state.as_str()).raw("\"><td class=\"name\"><a href=\"/checks/");
+    to.raw("<tr class=\"").raw(subject.state.as_str()).raw(if subject.is_quiet() { " quiet" } else { "" });
+    to.raw("\"><td class=\"name\"><a href=\"/checks/");
     to.component(&subject.check).raw("\">").text(&subject.check).raw("</a>");
     if let Some(target) = &subject.target {
         to.raw("<span class=\"target\">").text(target).raw("</span>");
@@ -236,13 +238,7 @@ pub(crate) fn line(to: &mut Html, subject: &Subject, now: Instant) {
             to.raw("<span class=\"dim\">no record yet</span>");
         }
     }
-    if let Some(soft) = subject.soft {
-        to.raw("<span class=\"badge\">").raw(soft.status.as_str()).raw(" × ").text(soft.count);
-        to.raw(", not confirmed</span>");
-    }
-    if let Some(note) = &subject.note {
-        to.raw("<span class=\"note\">").text(note).raw("</span>");
-    }
+    crate::marks::marks(to, subject, now);
     to.raw("</td><td class=\"when\">");
     ago(to, subject.since, now);
     to.raw("</td><td class=\"number\">");
@@ -292,11 +288,12 @@ fn next_run(to: &mut Html, subject: &Subject, now: Instant) {
             .text(Short(whole_seconds(next.0.since(now.0))))
             .raw("</time>"),
         Some(_) => to.raw("now"),
+        None if subject.ttl.is_some() => to.raw("pushed"),
         None => to.raw("–"),
     };
 }
 
-/// How long ago something was, with the exact instant behind it.
+/// How long it is from an instant to another, with the first behind it.
 pub(crate) fn ago(to: &mut Html, time: Instant, now: Instant) {
     to.raw("<time title=\"").text(time).raw("\">").text(Short(whole_seconds(now.0.since(time.0)))).raw("</time>");
 }

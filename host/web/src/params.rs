@@ -5,6 +5,7 @@ use http::request::Parts;
 use roundsman_model::name::CheckName;
 use roundsman_model::record::Status;
 use roundsman_model::state::State;
+use serde::de::DeserializeOwned;
 
 use crate::error::Refusal;
 use crate::instant::Instant;
@@ -14,6 +15,9 @@ pub(crate) const DEFAULT_LIMIT: usize = 100;
 
 /// The most that one answer holds; larger limits are lowered to it. A page of records is then below a few MiB.
 pub(crate) const MAX_LIMIT: usize = 1_000;
+
+/// Of what the JSON parser says; it quotes what was sent.
+const MAX_COMPLAINT: usize = 512;
 
 /// The parameters of a request, not yet checked.
 #[derive(Debug)]
@@ -58,6 +62,10 @@ impl Params {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn time(&self, name: &str, now: Instant) -> Result<Option<Instant>, Refusal> {
         let read = self.text(name).map(|text| Instant::read(text, now)).transpose();
         read.map_err(|error| Refusal::bad(format!("{name}: {error}"), "a `+` in a URL is written %2B"))
@@ -93,6 +101,15 @@ impl Params {
         read.map_err(|_| Refusal::bad("before: not a number", "use the `next_before` of the page before"))
     }
 
+    /// `true` or `false`; absent: false.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Refusal::bad(format!("{name}: unknown word"), "known are true, false")),
+        }
+    }
+
     fn word<T: Copy>(&self, name: &str, all: &[T], word: fn(T) -> &'static str) -> Result<Option<T>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
         if let Some(value) = all.iter().find(|value| word(**value) == text) {
@@ -104,4 +121,12 @@ impl Params {
     }
 }
 
-const STATUSES: [Status; 4] = [Status::Ok, Status::Warning, Status::Critical, Status::Unknown];
+/// A body that has to be JSON of one shape, whatever it is declared to be: `curl -d` declares everything a form.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8], hint: &str) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        let error = crate::text::clean(&error.to_string(), MAX_COMPLAINT);
+        Refusal::bad(format!("the body is not what is taken here: {error}"), hint)
+    })
+}
+
+pub(crate) const STATUSES: [Status; 4] = [Status::Ok, Status::Warning, Status::Critical, Status::Unknown];

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::{StatusCode, Uri, header};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::door::{self, Door};
 use crate::error::Refusal;
 use crate::probes::Callers;
 use crate::readers::Readers;
-use crate::{api, events, history, metrics, page, probes};
+use crate::{api, dossier, events, history, metrics, page, probes, results, silences};
 
 /// One endpoint: how it is asked for. Everything that is not `GET` changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,18 +90,23 @@ pub fn routes() -> impl Iterator<Item = Route> {
     table().into_iter().map(|(method, path, _)| Route { method, path })
 }
 
-fn table() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 18] {
+fn table() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 23] {
     [
         ("GET", "/", get(page::board)),
         ("GET", "/style.css", get(page::style)),
         ("GET", "/checks/{name}", get(history::check)),
         ("GET", "/api/v1/agent", get(api::agent)),
         ("GET", "/api/v1/checks", get(api::checks)),
+        ("GET", "/api/v1/checks/{name}", get(dossier::check)),
         ("POST", "/api/v1/checks/{name}/run", post(api::run)),
         ("GET", "/api/v1/events", get(events::stream)),
         ("GET", "/api/v1/openapi.json", get(openapi)),
         ("GET", "/api/v1/plugins", get(api::plugins)),
         ("GET", "/api/v1/records", get(api::records)),
+        ("POST", "/api/v1/results", post(results::push)),
+        ("GET", "/api/v1/silences", get(silences::list)),
+        ("POST", "/api/v1/silences", post(silences::add)),
+        ("DELETE", "/api/v1/silences/{id}", delete(silences::remove)),
         ("GET", "/api/v1/status", get(api::status)),
         ("GET", "/api/v1/transitions", get(api::transitions)),
         ("GET", "/metrics", get(metrics::page)),

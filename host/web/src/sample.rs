@@ -46,7 +46,11 @@ pub struct Histogram {
 pub struct Process {
     pub cpu_seconds: f64,
     pub resident_bytes: u64,
+    /// Of those, what no file stands behind: what the agent itself needs.
+    pub anonymous_bytes: u64,
     pub open_files: u64,
+    /// 0: not known, or not limited.
+    pub max_open_files: u64,
     pub threads: u64,
     /// Seconds since 1970.
     pub start_time_s: f64,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use roundsman_model::counts::Counts;
 use roundsman_model::grants::Allow;
-use roundsman_model::record::{Blame, Finding, Origin, Status};
-use roundsman_model::state::{Soft, State};
+use roundsman_model::record::{Blame, Finding, LogLine, Origin, Status};
+use roundsman_model::state::{Quiet, Soft, State};
 use roundsman_model::target::Target;
 use roundsman_model::units::{Size, Span};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,65 @@ pub struct Subject {
     /// What an operator should know beside the state: the plugin is compiling, the configuration is outdated …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Why it is not run on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// The silence that covers it: somebody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
+    /// It alarms nobody, by configuration.
+    #[serde(default)]
+    pub shadow: bool,
+    /// It changes too often.
+    #[serde(default)]
+    pub flapping: bool,
+    /// This node's own way out was down when it was last looked at.
+    #[serde(default)]
+    pub suspect: bool,
+    /// Results are pushed; it is critical when none came for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// Of all that the last run looked at, what was not ok: the worst first, and no more than 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+impl Subject {
+    /// The target's name, empty for the node itself.
+    pub fn target_or_empty(&self) -> &str {
+        self.target.as_deref().unwrap_or("")
+    }
+
+    /// Whether its state alarms nobody: somebody knows, or nobody is to be told.
+    pub fn is_quiet(&self) -> bool {
+        self.shadow || self.silence.is_some()
+    }
+}
+
+/// The state that needs somebody most, of those that are not quiet. None: there is none.
+pub fn worst<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> Option<State> {
+    let loud = subjects.into_iter().filter(|subject| !subject.is_quiet());
+    loud.map(|subject| subject.state).max_by_key(|state| state.severity())
+}
+
+/// What operators know already and do not want to be alarmed by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Silence {
+    pub id: u64,
+    /// Absent: all checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Arc<str>>,
+    /// Absent: all targets. Empty: the node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Arc<str>>,
+    pub author: Arc<str>,
+    pub reason: Arc<str>,
+    pub created: Instant,
+    /// Absent: it ends with the problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Instant>,
+    /// An acknowledgement: it ends when what it covers is ok again.
+    pub until_ok: bool,
 }
 
 /// What the last record of a (check, target) said.
@@ -63,12 +122,23 @@ pub struct Last {
     pub attempt: u32,
 }
 
+impl Silence {
+    /// Whether it covers anything of a check and a target; None: of any.
+    pub fn is_about(&self, check: Option<&str>, target: Option<&str>) -> bool {
+        let meets = |own: &Option<Arc<str>>, asked: Option<&str>| match (own, asked) {
+            (Some(own), Some(asked)) => **own == *asked,
+            _ => true,
+        };
+        meets(&self.check, check) && meets(&self.target, target)
+    }
+}
+
 /// A configured check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     pub name: Arc<str>,
     pub plugin: Arc<str>,
-    /// `every 10s`, or the cron expression with its time zone.
+    /// `every 10s`, the cron expression with its time zone, `pushed within 5m`.
     pub schedule: String,
     pub timeout: Span,
     pub initial_delay: Span,
@@ -76,8 +146,26 @@ pub struct Check {
     pub retry_interval: Option<Span>,
     pub success_threshold: u32,
     pub failure_threshold: u32,
+    /// Results are pushed; it is critical when none came for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
     /// Empty: the node itself.
     pub targets: Vec<Target>,
+    /// Not run while one of these is critical.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// When it is not run: `0 2 * * sun (UTC) for 2h`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maintenance: Vec<String>,
+    /// Bounds on what is measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Threshold>,
+    /// Critical when the plugin says that all is well.
+    #[serde(default)]
+    pub negate: bool,
+    /// Runs and is recorded, but alarms nobody.
+    #[serde(default)]
+    pub shadow: bool,
     pub settings: serde_json::Map<String, serde_json::Value>,
     pub allow: Allow,
     pub limits: Limits,
@@ -96,6 +184,17 @@ pub struct Check {
     /// Why it does not run, or what is wrong with its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// Bounds on one measured value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// `http.total_ms`
+    pub field: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical: Option<String>,
 }
 
 /// The most that one run may use.
@@ -279,6 +378,39 @@ pub struct Record {
     pub interval_s: f64,
     pub points: Vec<PointView>,
     pub findings: Vec<Finding>,
+    /// This node's own way out was down: whatever failed over the network says little of its target.
+    #[serde(default)]
+    pub suspect: bool,
+    /// What explains a failing run; kept for the last ones of each (check, target), and told where it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<Story>,
+}
+
+/// What a failing run logged and which calls it made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Story {
+    pub log: Vec<LogLine>,
+    pub calls: Vec<Call>,
+}
+
+/// One call of a run to the world outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// `GET https://shop.example/healthz`, `connect 10.0.0.7:5432`.
+    pub what: String,
+    /// `200`, `timeout while connecting`.
+    pub result: String,
+    pub duration_ms: f64,
+    /// In their order. The last one is where the call ended.
+    pub phases: Vec<Phase>,
+}
+
+/// A part of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `resolve`, `connect`, `tls`, `first-byte`, `transfer`.
+    pub phase: String,
+    pub duration_ms: f64,
 }
 
 /// A measured point.
@@ -304,6 +436,12 @@ pub struct Transition {
     pub since: Instant,
     pub at: Instant,
     pub summary: Arc<str>,
+    /// The change is of this one of the things that the check looks at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Arc<str>>,
+    /// Why nobody is to be alarmed by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
 }
 
 /// Something that was just published. In the stream, `event` is the kind and `data` the rest.

@@ -3,16 +3,20 @@
 //!
 //! Pure state: files are offered, withdrawn and restored in any order; `settle` decides. Where two files claim a name,
 //! the one that has it in force keeps it, then the first by file name; the other is refused whole and tried again
-//! whenever something changes. So the outcome depends on what is there, not on the order of events.
+//! whenever something changes. Where `dependsOn` leads over several files back to where it began, the last by name of
+//! those new versions that are part of the circle is refused. So the outcome depends on what is there, not on the order
+//! of events. A dependency that no file has is a warning: files come in any order, and may go.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use roundsman_model::name::CheckName;
+use roundsman_model::depends;
+use roundsman_model::name::{BUILT_IN, CheckName};
 use serde::Serialize;
 
-use crate::checks::{ChecksFile, Configured, MAX_PAIRS};
+use crate::checks::{ChecksFile, Configured, MAX_PAIRS, graph};
+use crate::config::nearest::nearest;
 use crate::problem::Problem;
 
 /// The files of one directory, by file name.
@@ -96,7 +100,7 @@ impl Catalogue {
     /// Puts in force what can be; returns the names of the files of which a new version is in force.
     pub fn settle(&mut self) -> Vec<String> {
         let mut refused: BTreeMap<String, Problem> = BTreeMap::new();
-        while let Some((name, problem)) = self.collision(&refused).or_else(|| self.excess(&refused)) {
+        while let Some((name, problem)) = self.next_refusal(&refused) {
             refused.insert(name, problem);
         }
         let mut settled = Vec::new();
@@ -122,6 +126,38 @@ impl Catalogue {
             let new = candidate.is_some();
             candidate.or(entry.accepted.as_ref()).map(|file| (name, file, new))
         })
+    }
+
+    fn next_refusal(&self, refused: &BTreeMap<String, Problem>) -> Option<(String, Problem)> {
+        self.collision(refused).or_else(|| self.circle(refused)).or_else(|| self.excess(refused))
+    }
+
+    /// A circle of dependencies, as the file that has to give way and why.
+    fn circle(&self, refused: &BTreeMap<String, Problem>) -> Option<(String, Problem)> {
+        let chosen: Vec<_> = self.chosen(refused).collect();
+        let mut graph = graph(chosen.iter().flat_map(|(_, version, _)| &version.checks));
+        while let Some(circle) = depends::cycle(&graph) {
+            for (name, version, _) in chosen.iter().rev().filter(|(_, _, new)| *new) {
+                if let Some(last) = version.checks.iter().rev().find(|c| circle.contains(&c.check.name)) {
+                    let problem = last.circle_problem(&circle);
+                    let message = format!("{}{}", problem.message, self.elsewhere(&circle, name, refused));
+                    return Some(((*name).clone(), Problem { message, ..problem }));
+                }
+            }
+            // Everything in it is in force: copies of different age, kept before a crash. It is told by what the engine
+            // makes of it, and there may be another one.
+            graph.remove(circle.first()?);
+        }
+        None
+    }
+
+    /// Where the checks of a circle are that are not in this file: ` (b in b.yaml, line 3)`.
+    fn elsewhere(&self, circle: &[CheckName], file: &str, refused: &BTreeMap<String, Problem>) -> String {
+        let others = self.chosen(refused).filter(|(name, ..)| *name != file);
+        let places = others.flat_map(|(_, version, _)| circle.iter().filter_map(|name| version.get(name)));
+        let told = |c: &Arc<Configured>| format!("{} in {}, line {}", c.check.name, c.file.display(), c.line);
+        let told: Vec<String> = places.map(told).collect();
+        if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
     }
 
     /// The first name that two files claim, as the file that has to give way and why.
@@ -186,20 +222,39 @@ impl Catalogue {
 
     /// How every file fares.
     pub fn reports(&self) -> Vec<FileReport> {
-        self.files.iter().map(|(name, entry)| entry.report(name)).collect()
+        let known: BTreeSet<&str> = self.checks().map(|c| c.check.name.as_str()).chain([BUILT_IN]).collect();
+        self.files.iter().map(|(name, entry)| entry.report(name, &known)).collect()
     }
 }
 
+/// Dependencies that are nowhere: the check runs as if they were not written.
+fn missing(configured: &Configured, known: &BTreeSet<&str>) -> Vec<Problem> {
+    let missing = configured.check.depends_on.iter().filter(|name| !known.contains(name.as_str()));
+    let told = missing.map(|name| {
+        let message = format!("there is no check `{name}` to depend on: nothing is waited for");
+        let problem = configured.problem_at(&configured.dependency(name), message).warning();
+        match nearest(name.as_str(), &known.iter().copied().collect::<Vec<_>>()) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        }
+    });
+    told.collect()
+}
+
 impl Entry {
-    fn report(&self, name: &str) -> FileReport {
+    fn report(&self, name: &str, known: &BTreeSet<&str>) -> FileReport {
         let failed = !self.problems.is_empty() || self.candidate.is_some();
         let version = match (&self.accepted, failed) {
             (Some(_), false) => Version::Current,
             (Some(_), true) => Version::Outdated,
             (None, _) => Version::Refused,
         };
-        let warnings = self.accepted.iter().flat_map(|file| file.warnings.iter()).cloned();
-        let problems = if failed { self.problems.clone() } else { warnings.collect() };
+        let warnings = || {
+            let own = self.accepted.iter().flat_map(|file| file.warnings.iter()).cloned();
+            let checks = self.accepted.iter().flat_map(|file| &file.checks);
+            own.chain(checks.flat_map(|configured| missing(configured, known))).collect()
+        };
+        let problems = if failed { self.problems.clone() } else { warnings() };
         let checks = self.accepted.as_ref().map_or(0, |file| file.checks.len());
         FileReport { name: name.to_owned(), path: self.path.clone(), version, checks, problems }
     }
@@ -214,7 +269,9 @@ mod tests {
     fn file(name: &str, checks: &[&str]) -> Result<ChecksFile, Vec<Problem>> {
         let mut text = String::from("checks:\n");
         for check in checks {
-            text.push_str(&format!("  - {{name: {check}, plugin: http, interval: 10s}}\n"));
+            let (name, on) = check.split_once('>').unwrap_or((check, ""));
+            let on = on.replace('+', ", ");
+            text.push_str(&format!("  - {{name: {name}, plugin: http, interval: 10s, dependsOn: [{on}]}}\n"));
         }
         if checks.is_empty() {
             text.push_str("  []\n");
@@ -231,7 +288,8 @@ mod tests {
         catalogue.reports().into_iter().map(report).collect::<Vec<_>>().join(" ")
     }
 
-    /// Steps are separated by ';', files by ' ': `a=x,y` offers, `a!` offers something broken, `a-` withdraws.
+    /// Steps are separated by ';', files by ' ': `a=x,y>z+w` offers x and a y that depends on z and w, `a!` offers
+    /// something broken, `a-` withdraws.
     fn play(steps: &str) -> Catalogue {
         let mut catalogue = Catalogue::default();
         for step in steps.split(';') {
@@ -273,6 +331,22 @@ mod tests {
             ("a=x b=y; a=y,z b=x,z", "a=Outdated[x] b=Outdated[y]"),
             ("a=x b=y; a=y,z b=x,z; b=x", "a=Current[y,z] b=Current[x]"),
             ("a=x b=y; a-", "b=Current[y]"),
+            // Dependencies over files; those that nobody has.
+            ("a=x>y b=y>z c=z", "a=Current[x] b=Current[y] c=Current[z]"),
+            ("a=x>nobody", "a=Current[x]"),
+            // A circle: the last new file by name gives way, and comes back when it is broken elsewhere.
+            ("a=x>y b=y>x", "a=Current[x] b=Refused[]"),
+            ("a=x>y b=y>x; a=x", "a=Current[x] b=Current[y]"),
+            ("a=x>y c=z>x b=y>z", "a=Current[x] b=Current[y] c=Refused[]"),
+            ("a=w b=y>x c=v; a=w,x>y", "a=Outdated[w] b=Current[y] c=Current[v]"),
+            ("a=x>y b=y; b=y>x", "a=Current[x] b=Outdated[y]"),
+            ("a=x>y b=y; b=y>x; a=x", "a=Current[x] b=Current[y]"),
+            ("a=x>y b=y; b=y>x; a-", "b=Current[y]"),
+            // Two circles, one refusal each; one refusal that breaks both.
+            ("a=x>y b=y>x c=v>w d=w>v", "a=Current[x] b=Refused[] c=Current[v] d=Refused[]"),
+            ("a=x>z b=y>z c=z>x+y", "a=Current[x] b=Current[y] c=Refused[]"),
+            // A circle is not what a name was refused for.
+            ("a=x>y b=x c=y>x", "a=Current[x] b=Refused[] c=Refused[]"),
         ] {
             assert_eq!(state(&play(steps)), expected, "{steps}");
         }
@@ -283,6 +357,45 @@ mod tests {
         let catalogue = play("a=w,x b=y,x");
         let problems = &catalogue.reports()[1].problems;
         assert_eq!(problems[0].to_string(), "b:3:12: check `x` is also in a, line 3: a name is unique on the node");
+    }
+
+    #[test]
+    fn a_circle_names_all_of_it_and_where_it_is() {
+        let catalogue = play("a=w,x>y b=y>u+z c=z>x");
+        let problems = &catalogue.reports()[2].problems;
+        assert_eq!(
+            problems[0].to_string(),
+            "c:2:56: these checks wait for each other in a circle: x -> y -> z -> x (x in a, line 3; y in b, line 2) \
+             (take one of them out of `dependsOn`)"
+        );
+    }
+
+    #[test]
+    fn a_dependency_that_no_file_has_is_a_warning() {
+        let mut catalogue = play("a=x>yy+roundsman b=yyy");
+        let told = |catalogue: &Catalogue| {
+            let problems = catalogue.reports().into_iter().flat_map(|report| report.problems);
+            problems.map(|problem| problem.to_string()).collect::<Vec<_>>()
+        };
+        let expected =
+            "a:2:56: warning: there is no check `yy` to depend on: nothing is waited for (did you mean `yyy`?)";
+        assert_eq!(told(&catalogue), [expected]);
+        assert_eq!(catalogue.reports()[0].version, Version::Current);
+        catalogue.offer("c", "c", file("c", &["yy"]));
+        catalogue.settle();
+        assert_eq!(told(&catalogue), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_circle_of_copies_does_not_stop_what_is_new() {
+        let mut catalogue = Catalogue::default();
+        for (name, check) in [("a", "x>y"), ("b", "y>x")] {
+            catalogue.restore(name, file(name, &[check]).unwrap());
+        }
+        catalogue.offer("c", "c", file("c", &["v>w"]));
+        catalogue.offer("d", "d", file("d", &["w>v"]));
+        assert_eq!(catalogue.settle(), ["c"]);
+        assert_eq!(state(&catalogue), "a=Current[x] b=Current[y] c=Current[v] d=Refused[]");
     }
 
     #[test]

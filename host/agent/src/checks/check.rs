@@ -6,21 +6,20 @@ use std::time::Duration;
 
 use roundsman_model::check::{Check, Limits, Timing};
 use roundsman_model::grants::Allow;
-use roundsman_model::name::{CheckName, PluginName};
+use roundsman_model::name::{BUILT_IN, CheckName, PUSHED, PluginName};
 use roundsman_model::target::Target;
+use roundsman_model::threshold::Threshold;
 use roundsman_model::units::format_duration;
-use roundsman_schedule::error::CronError;
-use roundsman_schedule::grid::Grid;
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Map, Value as Json};
 
-use crate::checks::{fill, target};
+use crate::checks::timing::{Kind, TIMINGS, Time};
+use crate::checks::{allow, bounds, discovery, fill, json, target, timing};
 use crate::config::Node;
 use crate::config::read::{Fields, Value, Walk};
-use crate::config::yaml::{Node as Tree, Resolved, Tree as Kind};
 
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 /// Faster is no check but a load; rarer is what `cron` is for.
-const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=DAY.saturating_mul(31);
+pub(super) const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(10)..=DAY.saturating_mul(31);
 /// Longer than five minutes holds a slot that others wait for.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(5);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +29,8 @@ const THRESHOLDS: RangeInclusive<u32> = 1..=100;
 /// Defaults of the kubelet's probes.
 const SUCCESS_THRESHOLD: u32 = 1;
 const FAILURE_THRESHOLD: u32 = 3;
+/// Where nothing comes that could confirm it: after silence, after the only run there is.
+const FAILURE_THRESHOLD_AT_ONCE: u32 = 1;
 /// The least that a component needs to begin, and the most of a small node.
 const MEMORIES: RangeInclusive<u64> = 1 << 20..=256 << 20;
 const CPUS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
@@ -38,14 +39,25 @@ const POINTS: RangeInclusive<u32> = 0..=10_000;
 const OUTPUTS: RangeInclusive<u64> = 1 << 10..=1 << 20;
 const MAX_OWNER: usize = 256;
 const MAX_RUNBOOK: usize = 2_048;
-const MAX_GRANTS: usize = 256;
-const MAX_GRANT: usize = 4_096;
-/// The one zone in which no hour is missing or doubled.
-const DEFAULT_ZONE: &str = "UTC";
+/// More dependencies than that are a group that should have a check of its own.
+const MAX_DEPENDENCIES: usize = 64;
+/// Keys that only say something of runs.
+const OF_RUNS: [&str; 10] = [
+    "timeout",
+    "initialDelay",
+    "retryInterval",
+    "jitter",
+    "catchUp",
+    "catchUpDeadline",
+    "settings",
+    "thresholds",
+    "allow",
+    "limits",
+];
 
 /// Whose keys are read.
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+pub(super) enum Role {
     Check,
     /// `defaults:` by itself, where no key is required and keys need no partner.
     Defaults,
@@ -53,48 +65,66 @@ enum Role {
 
 /// Reads a check; what is wrong is noted.
 pub(super) fn read(mut fields: Fields<'_>, node: &Node, walk: &mut Walk) -> Option<Check> {
-    let name = fields.own("name").and_then(|value| value.made(walk, CheckName::new));
+    let name = fields.own("name").and_then(|value| check_name(&value, walk));
     tell_missing(&fields, name.as_ref(), walk);
-    let body = read_body(&mut fields, Role::Check, walk);
-    let strings = filled_strings(&fields);
+    let body = read_body(&mut fields, Role::Check, name.as_ref(), node, walk);
+    let strings = filled_strings(&fields, body.time.timing.as_ref());
     fields.finish(walk);
     fill::check_strings(&strings, &body.targets, node, walk);
     body.into_check(name?)
 }
 
 /// Reads `defaults:` alone, so that what is wrong there is told even when every check overrides it.
-pub(super) fn read_defaults(value: &Value<'_>, walk: &mut Walk) -> bool {
+pub(super) fn read_defaults(value: &Value<'_>, node: &Node, walk: &mut Walk) -> bool {
     let Some(mut fields) = Fields::new(value.clone(), walk) else { return false };
     if let Some(name) = fields.own("name") {
         walk.error(&name, "`name` has no default: every check has its own");
     }
-    read_body(&mut fields, Role::Defaults, walk);
+    read_body(&mut fields, Role::Defaults, None, node, walk);
     fields.finish(walk);
     true
+}
+
+fn check_name(value: &Value<'_>, walk: &mut Walk) -> Option<CheckName> {
+    let name = value.made(walk, CheckName::new)?;
+    if name.as_str() == BUILT_IN {
+        let message = format!("the name `{BUILT_IN}` is taken by the check that the agent makes of itself");
+        walk.error_hint(value, message, "choose another name");
+    }
+    Some(name)
 }
 
 fn tell_missing(fields: &Fields<'_>, name: Option<&CheckName>, walk: &mut Walk) {
     let whole = fields.whole();
     let called = name.map_or_else(|| "a check".to_owned(), |name| format!("check `{name}`"));
-    for (key, missing) in [("name", !fields.writes(&["name"])), ("plugin", fields.peek("plugin").is_none())] {
+    let no_timing = TIMINGS.iter().all(|key| fields.peek(key).is_none());
+    let pushed = fields.writes(&["ttl"]) || (!fields.writes(&TIMINGS) && fields.peek("ttl").is_some());
+    for (key, missing) in [("name", !fields.writes(&["name"])), ("plugin", !pushed && fields.peek("plugin").is_none())]
+    {
         if missing {
             walk.error(whole, format!("{called} needs the key `{key}`"));
         }
     }
-    if ["interval", "cron", "ttl"].iter().all(|key| fields.peek(key).is_none()) {
-        walk.error(whole, format!("{called} needs `interval` or `cron`"));
+    if no_timing {
+        let hint = "or `cron`, `at: start`, or `ttl` for results that are pushed";
+        let message = format!("{called} needs `interval`");
+        walk.note(whole.node.place, &whole.path, message, Some(hint.to_owned()));
     }
 }
 
 /// Everything of a check but its name. A check without errors has a plugin and a timing.
 struct Body<'n> {
     plugin: Option<PluginName>,
-    timing: Option<Timing>,
+    time: Time,
     numbers: Numbers,
     targets: Vec<Written<'n>>,
     settings: Map<String, Json>,
+    thresholds: Vec<Threshold>,
     allow: Allow,
     limits: Limits,
+    depends_on: Vec<CheckName>,
+    negate: bool,
+    shadow: bool,
     labels: BTreeMap<String, String>,
     owner: Option<String>,
     runbook: Option<String>,
@@ -120,7 +150,9 @@ impl Body<'_> {
         Some(Check {
             name,
             plugin: self.plugin?,
-            timing: self.timing?,
+            timing: self.time.timing?,
+            jitter_percent: self.time.jitter_percent,
+            catch_up: self.time.catch_up,
             timeout: self.numbers.timeout,
             initial_delay: self.numbers.initial_delay,
             retry_interval: self.numbers.retry_interval,
@@ -128,8 +160,13 @@ impl Body<'_> {
             failure_threshold: self.numbers.failure_threshold,
             targets: self.targets.into_iter().map(|written| written.target).collect(),
             settings: self.settings,
+            thresholds: self.thresholds,
             allow: self.allow,
             limits: self.limits,
+            depends_on: self.depends_on,
+            maintenance: self.time.maintenance,
+            negate: self.negate,
+            shadow: self.shadow,
             labels: self.labels,
             owner: self.owner,
             runbook: self.runbook,
@@ -138,97 +175,158 @@ impl Body<'_> {
     }
 }
 
-fn read_body<'n>(fields: &mut Fields<'n>, role: Role, walk: &mut Walk) -> Body<'n> {
-    let plugin = fields.get("plugin", walk).and_then(|v| v.made(walk, PluginName::new));
-    let timing = timing(fields, role, walk);
-    let numbers = numbers(fields, timing.as_ref(), walk);
-    let targets = target::targets(fields, walk);
-    let settings = fields.get("settings", walk).and_then(|v| settings(&v, walk)).unwrap_or_default();
-    let allow = fields.get("allow", walk).and_then(|v| allow(v, walk)).unwrap_or_default();
-    let limits = limits(fields, walk);
-    let labels = labels(fields, walk);
-    let mut line = |key, max| fields.get(key, walk).and_then(|v| v.line(walk, max).map(str::to_owned));
-    let owner = line("owner", MAX_OWNER);
-    let runbook = line("runbook", MAX_RUNBOOK);
-    let enabled = fields.get("enabled", walk).and_then(|v| v.boolean(walk)).unwrap_or(true);
-    not_yet(fields, walk);
-    Body { plugin, timing, numbers, targets, settings, allow, limits, labels, owner, runbook, enabled }
-}
-
-/// `interval` or `cron` with `timezone`; a check that writes one of them itself has no use for the default of another.
-fn timing(fields: &mut Fields<'_>, role: Role, walk: &mut Walk) -> Option<Timing> {
-    let [interval, cron, ttl] = fields.one_of(["interval", "cron", "ttl"], walk);
-    let timezone = fields.get("timezone", walk);
-    if let Some(value) = &ttl {
-        walk.error_hint(value, "`ttl` is not built yet: results cannot be pushed", "write `interval` or `cron`");
-    }
-    if let (Some(_), Some(cron)) = (&interval, &cron) {
-        walk.error(cron, "a check has either `interval` or `cron`, not both");
-    }
-    if let (Some(timezone), None) = (&timezone, &cron)
-        && role == Role::Check
-        && fields.writes(&["timezone"])
-    {
-        walk.error(timezone, "`timezone` belongs to `cron`; an interval has none");
-    }
-    match (interval, cron) {
-        (Some(interval), _) => interval.duration(walk, INTERVALS).map(Timing::Interval),
-        (None, Some(cron)) => read_cron(&cron, timezone.as_ref(), walk),
-        (None, None) => None,
-    }
-}
-
-fn read_cron(cron: &Value<'_>, timezone: Option<&Value<'_>>, walk: &mut Walk) -> Option<Timing> {
-    let expression = cron.text(walk)?;
-    let zone = match timezone {
-        Some(value) => value.text(walk)?,
-        None => DEFAULT_ZONE,
-    };
-    match Grid::cron(expression, zone) {
-        Ok(_) => Some(Timing::Cron { expression: expression.to_owned(), timezone: zone.to_owned() }),
-        Err(error) => {
-            let place = match (&error, timezone) {
-                (CronError::TimeZone { .. }, Some(timezone)) => timezone,
-                _ => cron,
-            };
-            walk.error(place, error.to_string());
-            None
+fn read_body<'n>(
+    fields: &mut Fields<'n>,
+    role: Role,
+    name: Option<&CheckName>,
+    node: &Node,
+    walk: &mut Walk,
+) -> Body<'n> {
+    let (time, kind) = timing::read(fields, role, walk);
+    let plugin = plugin(fields, role, kind, walk);
+    let runs = kind != Kind::Ttl;
+    if !runs {
+        for key in OF_RUNS {
+            fields.refuse(key, "makes no sense beside `ttl`: nothing is run, results are pushed", walk);
         }
     }
+    let numbers = numbers(fields, &time, kind, walk);
+    let targets = target::targets(fields, node, walk);
+    let settings = fields.get_if(runs, "settings", walk).and_then(|v| json::object(&v, walk)).unwrap_or_default();
+    let thresholds = if runs { bounds::thresholds(fields, walk) } else { Vec::new() };
+    let allow = fields.get_if(runs, "allow", walk).and_then(|v| allow::allow(v, walk)).unwrap_or_default();
+    let limits = if runs { limits(fields, walk) } else { Limits::default() };
+    let labels = labels(fields, node, walk);
+    let owner = line(fields, "owner", MAX_OWNER, node, walk);
+    let runbook = line(fields, "runbook", MAX_RUNBOOK, node, walk);
+    let depends_on = depends_on(fields, name, walk);
+    let mut flag = |key, usual| fields.get(key, walk).and_then(|v| v.boolean(walk)).unwrap_or(usual);
+    let (negate, shadow, enabled) = (flag("negate", false), flag("shadow", false), flag("enabled", true));
+    discovery::placement(fields, walk);
+    Body {
+        plugin,
+        time,
+        numbers,
+        targets,
+        settings,
+        thresholds,
+        allow,
+        limits,
+        depends_on,
+        negate,
+        shadow,
+        labels,
+        owner,
+        runbook,
+        enabled,
+    }
 }
 
-fn numbers(fields: &mut Fields<'_>, timing: Option<&Timing>, walk: &mut Walk) -> Numbers {
-    let timeout = fields.get("timeout", walk).and_then(|v| Some((v.duration(walk, TIMEOUTS)?, v)));
-    if let (Some((timeout, value)), Some(Timing::Interval(interval))) = (&timeout, timing)
-        && timeout > interval
-    {
-        let interval = format_duration(*interval);
-        let message = format!("`timeout` is longer than the interval of {interval}: a slow run costs the next ticks");
-        walk.warn(value, message);
+/// A check whose results are pushed has a plugin in name only.
+fn plugin(fields: &mut Fields<'_>, role: Role, kind: Kind, walk: &mut Walk) -> Option<PluginName> {
+    let own = fields.writes(&["plugin"]);
+    let value = fields.get("plugin", walk);
+    let name = value.as_ref().and_then(|v| v.made(walk, PluginName::new));
+    if kind == Kind::Ttl {
+        if let (Some(value), Some(name)) = (&value, &name)
+            && own
+            && name.as_str() != PUSHED
+        {
+            let message = format!("`{name}` is not run beside `ttl`: results are pushed");
+            walk.error_hint(value, message, "leave `plugin` out");
+        }
+        return PluginName::new(PUSHED).ok();
     }
-    let usual = match timing {
-        Some(Timing::Interval(interval)) => DEFAULT_TIMEOUT.min(*interval),
-        _ => DEFAULT_TIMEOUT,
+    let (value, name) = (value?, name?);
+    match name.as_str() {
+        BUILT_IN => walk.error(&value, format!("the plugin name `{BUILT_IN}` is taken by the agent itself")),
+        PUSHED if role == Role::Check => {
+            let message = format!("`{PUSHED}` stands for results that are pushed: it needs `ttl`");
+            walk.error_hint(&value, message, "write `ttl: 5m` instead of when it is due, or name another plugin");
+        }
+        _ => {}
+    }
+    Some(name)
+}
+
+fn numbers(fields: &mut Fields<'_>, time: &Time, kind: Kind, walk: &mut Walk) -> Numbers {
+    let runs = kind != Kind::Ttl;
+    let timeout = fields.get_if(runs, "timeout", walk).and_then(|v| Some((v.duration(walk, TIMEOUTS)?, v)));
+    let delay = fields.get_if(runs, "initialDelay", walk).and_then(|v| v.duration(walk, DELAYS));
+    let retry = fields.get_if(runs, "retryInterval", walk).and_then(|v| Some((v.duration(walk, INTERVALS)?, v)));
+    let interval = match &time.timing {
+        Some(Timing::Interval(interval)) => Some(*interval),
+        _ => None,
     };
-    let delay = fields.get("initialDelay", walk).and_then(|v| v.duration(walk, DELAYS));
-    let retry_interval = fields.get("retryInterval", walk).and_then(|v| v.duration(walk, INTERVALS));
-    let success = fields.get("successThreshold", walk).and_then(|v| v.integer(walk, THRESHOLDS));
-    let failure = fields.get("failureThreshold", walk).and_then(|v| v.integer(walk, THRESHOLDS));
-    Numbers {
-        timeout: timeout.map_or(usual, |(timeout, _)| timeout),
-        initial_delay: delay.unwrap_or(Duration::ZERO),
-        retry_interval,
-        success_threshold: success.unwrap_or(SUCCESS_THRESHOLD),
-        failure_threshold: failure.unwrap_or(FAILURE_THRESHOLD),
+    if let Some(interval) = interval {
+        let shown = format_duration(interval);
+        if let Some((_, value)) = timeout.as_ref().filter(|(timeout, _)| *timeout > interval) {
+            let what = "a slow run costs the next ticks";
+            walk.warn(value, format!("`timeout` is longer than the interval of {shown}: {what}"));
+        }
+        if let Some((_, value)) = retry.as_ref().filter(|(retry, _)| *retry >= interval) {
+            let what = "the next tick comes first, so it changes nothing";
+            walk.warn(value, format!("`retryInterval` is not shorter than the interval of {shown}: {what}"));
+        }
     }
+    // The only run there is: without another one it confirms nothing.
+    let once = kind == Kind::Start && retry.is_none();
+    let mut threshold = |key, usual: u32| {
+        let Some(value) = fields.get(key, walk) else { return usual };
+        let count = value.integer(walk, THRESHOLDS);
+        if once && count.is_some_and(|count| count > 1) {
+            let message = format!("{} can never be reached: `at: start` is one run", value.label());
+            walk.warn(&value, format!("{message} as long as there is no `retryInterval`"));
+        }
+        count.unwrap_or(usual)
+    };
+    let failures = if once || !runs { FAILURE_THRESHOLD_AT_ONCE } else { FAILURE_THRESHOLD };
+    Numbers {
+        success_threshold: threshold("successThreshold", SUCCESS_THRESHOLD),
+        failure_threshold: threshold("failureThreshold", failures),
+        timeout: timeout.map_or(interval.unwrap_or(DEFAULT_TIMEOUT).min(DEFAULT_TIMEOUT), |(timeout, _)| timeout),
+        initial_delay: delay.unwrap_or(Duration::ZERO),
+        retry_interval: retry.map(|(retry, _)| retry),
+    }
+}
+
+/// Names of other checks. A default that names the check itself is meant for its neighbours.
+fn depends_on(fields: &mut Fields<'_>, name: Option<&CheckName>, walk: &mut Walk) -> Vec<CheckName> {
+    let own = fields.writes(&["dependsOn"]);
+    let Some(value) = fields.get("dependsOn", walk) else { return Vec::new() };
+    let items = value.list(walk).unwrap_or_default();
+    if items.len() > MAX_DEPENDENCIES {
+        walk.error(&value, format!("{} checks are more than {MAX_DEPENDENCIES}", items.len()));
+    }
+    let mut depends_on = Vec::new();
+    for item in items {
+        let Some(other) = item.made(walk, CheckName::new) else { continue };
+        if name == Some(&other) {
+            if own {
+                walk.error(&item, format!("check `{other}` cannot depend on itself"));
+            }
+        } else if depends_on.contains(&other) {
+            walk.error(&item, format!("the check `{other}` is here twice"));
+        } else {
+            depends_on.push(other);
+        }
+    }
+    depends_on
+}
+
+/// One line in which what is known of the node is filled in.
+fn line(fields: &mut Fields<'_>, key: &'static str, max: usize, node: &Node, walk: &mut Walk) -> Option<String> {
+    let value = fields.get(key, walk)?;
+    let text = value.line(walk, max)?;
+    fill::of_node(&value, text, node, max, walk)
 }
 
 /// Key by key, as `limits`; together they may not be more than a tag set holds.
-fn labels(fields: &mut Fields<'_>, walk: &mut Walk) -> BTreeMap<String, String> {
+fn labels(fields: &mut Fields<'_>, node: &Node, walk: &mut Walk) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let layers = fields.both("labels");
     for layer in &layers {
-        labels.extend(target::labels(layer, walk));
+        labels.extend(target::labels(layer, node, walk));
     }
     if let Some(last) = layers.last()
         && layers.len() > 1
@@ -254,135 +352,16 @@ fn limits(fields: &mut Fields<'_>, walk: &mut Walk) -> Limits {
     limits
 }
 
-fn allow(value: Value<'_>, walk: &mut Walk) -> Option<Allow> {
-    let mut fields = Fields::new(value, walk)?;
-    let mut list = |key: &'static str, walk: &mut Walk| {
-        let value = fields.get(key, walk)?;
-        let items = value.list(walk)?;
-        if items.len() > MAX_GRANTS {
-            walk.error(&value, format!("{} has more than {MAX_GRANTS} entries", value.label()));
-        }
-        let words: Vec<String> = items.iter().filter_map(|item| grant(item, walk)).collect();
-        Some((value, words))
-    };
-    let words = |list: Option<(Value<'_>, Vec<String>)>| list.map(|(_, words)| words).unwrap_or_default();
-    let allow = Allow {
-        network: words(list("network", walk)),
-        files: words(list("files", walk)),
-        system: words(list("system", walk)),
-        ..Allow::default()
-    };
-    for (key, why) in [
-        ("secrets", "no interface takes a secret by name so far"),
-        ("commands", "plugins cannot run programs so far"),
-        ("kubernetes", "plugins cannot ask the cluster's API so far"),
-    ] {
-        if let Some((value, words)) = list(key, walk)
-            && !words.is_empty()
-        {
-            walk.error_hint(&value, format!("`{key}` cannot be granted yet: {why}"), "leave the key out");
-        }
-    }
-    fields.finish(walk);
-    Some(allow)
-}
-
-fn grant(item: &Value<'_>, walk: &mut Walk) -> Option<String> {
-    let text = item.line(walk, MAX_GRANT)?;
-    if text.trim().is_empty() {
-        walk.error(item, format!("{} is empty", item.label()));
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-/// Keys that nothing carries out so far. A value that changes nothing is let through; any other is
-/// refused, because a check that ignores its maintenance or its dependency alarms people for nothing.
-fn not_yet(fields: &mut Fields<'_>, walk: &mut Walk) {
-    let refuse = |value: Option<Value<'_>>, harmless: &dyn Fn(&Tree) -> bool, why: &str, walk: &mut Walk| {
-        if let Some(value) = value
-            && !harmless(value.node)
-        {
-            walk.error_hint(&value, format!("{} is not built yet: {why}", value.label()), "leave the key out");
-        }
-    };
-    let word = |word: &'static str| move |node: &Tree| matches!(&node.value, Kind::Scalar(s) if &*s.text == word);
-    let empty = |node: &Tree| matches!(&node.value, Kind::List(items) if items.is_empty());
-    let never = |_: &Tree| false;
-    for (key, harmless, why) in [
-        ("jitter", &never as &dyn Fn(&Tree) -> bool, "every check has a fixed phase of its own"),
-        ("catchUp", &word("skip"), "missed ticks are counted and skipped"),
-        ("catchUpDeadline", &never, "missed ticks are counted and skipped"),
-        ("thresholds", &empty, "the plugin alone decides about warning and critical"),
-        ("placement", &word("every-node"), "every check runs on every node that has its file"),
-        ("dependsOn", &empty, "no check waits for another"),
-        ("maintenance", &empty, "it would alarm during the maintenance"),
-        ("negate", &word("false"), "the status is the plugin's own"),
-        ("shadow", &word("false"), "every check counts"),
-    ] {
-        let value = fields.get(key, walk);
-        refuse(value, harmless, why, walk);
-    }
-}
-
-fn settings(value: &Value<'_>, walk: &mut Walk) -> Option<Map<String, Json>> {
-    value.entries(walk)?;
-    match json(value, walk) {
-        Some(Json::Object(map)) => Some(map),
-        _ => None,
-    }
-}
-
-pub(super) fn json(value: &Value<'_>, walk: &mut Walk) -> Option<Json> {
-    match &value.node.value {
-        Kind::List(_) => {
-            let items = value.list(walk)?;
-            Some(Json::Array(items.iter().filter_map(|item| json(item, walk)).collect()))
-        }
-        Kind::Map(_) => {
-            let entries = value.entries(walk)?;
-            let pairs = entries.iter().filter_map(|(entry, inner)| Some((entry.key.to_string(), json(inner, walk)?)));
-            Some(Json::Object(pairs.collect()))
-        }
-        Kind::Scalar(scalar) => match scalar.resolve() {
-            Resolved::Null => Some(Json::Null),
-            Resolved::Boolean(value) => Some(Json::Bool(value)),
-            Resolved::Text(text) => Some(Json::String(text.to_owned())),
-            Resolved::Integer(number) => number_of(Number::from_i128(number), value, walk),
-            Resolved::Real(number) => number_of(Number::from_f64(number), value, walk),
-        },
-    }
-}
-
-fn number_of(number: Option<Number>, value: &Value<'_>, walk: &mut Walk) -> Option<Json> {
-    if number.is_none() {
-        let message = format!("{} is a number that JSON cannot hold", value.label());
-        walk.error_hint(value, message, "quote it if it is meant as text");
-    }
-    number.map(Json::Number)
-}
-
-/// Every string of the check in which `${…}` is filled in.
-fn filled_strings<'n>(fields: &Fields<'n>) -> Vec<Value<'n>> {
+/// Every string of the check in which `${…}` is filled in for each target.
+fn filled_strings<'n>(fields: &Fields<'n>, timing: Option<&Timing>) -> Vec<Value<'n>> {
     let mut strings = Vec::new();
+    if matches!(timing, Some(Timing::Ttl(_))) {
+        return strings;
+    }
     for key in ["settings", "allow"] {
         if let Some(value) = fields.peek(key) {
-            collect(&value, &mut strings);
+            json::variables(&value, &mut strings);
         }
     }
     strings
-}
-
-fn collect<'n>(value: &Value<'n>, strings: &mut Vec<Value<'n>>) {
-    match &value.node.value {
-        Kind::Scalar(scalar) if scalar.text.contains("${") => strings.push(value.clone()),
-        Kind::Scalar(_) => {}
-        Kind::List(items) => {
-            let item = |(i, node)| Value::new(node, format!("{}[{i}]", value.path));
-            items.iter().enumerate().map(item).for_each(|item| collect(&item, strings));
-        }
-        Kind::Map(entries) => {
-            entries.iter().filter_map(|entry| value.inner(&entry.key)).for_each(|inner| collect(&inner, strings));
-        }
-    }
 }

@@ -1,9 +1,12 @@
 //! `${node.name}`, `${target.labels.x}` …: filling in what differs from node to node and from target to target.
 //!
 //! Filled in once, by value: what a label holds is never looked through for further variables. `$${` stands for the
-//! characters `${` themselves.
+//! characters `${` themselves. Settings, `allow` and the addresses of targets are filled in for each target when the
+//! check is made ready; labels, `owner` and `runbook` belong to the whole check and are filled in when it is read, with
+//! what is known of the node alone.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use roundsman_model::check::Check;
 use roundsman_model::grants::Allow;
@@ -21,10 +24,19 @@ use crate::config::yaml::Tree;
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     pub node: &'a Node,
-    /// None: the check looks at the node itself.
-    pub target: Option<&'a Target>,
-    /// Whether `${target.address}` may be used: not in the address itself.
-    pub address: bool,
+    pub target: About<'a>,
+}
+
+/// Which target a string is about.
+#[derive(Debug, Clone, Copy)]
+pub enum About<'a> {
+    /// The whole check, so that the target cannot be named.
+    Check,
+    /// The check has no targets: it looks at the node itself.
+    Node,
+    /// The target whose address the string is: its address cannot be named.
+    Address(&'a Target),
+    Target(&'a Target),
 }
 
 /// Why a string cannot be filled in.
@@ -36,6 +48,10 @@ pub enum FillError {
     Open,
     #[error("`${{{variable}}}` has nothing to stand for: this check looks at the node itself and has no targets")]
     NoTarget { variable: String },
+    #[error(
+        "`${{{variable}}}` differs from target to target, and this belongs to the whole check: only `${{node.…}}` here"
+    )]
+    WholeCheck { variable: String },
     #[error("`${{node.ip}}` is not known: set `node: {{ip: …}}` or ROUNDSMAN_NODE__IP")]
     NoAddress,
 }
@@ -75,7 +91,7 @@ pub fn fill<'t>(text: &'t str, scope: Scope<'_>) -> Result<Cow<'t, str>, FillErr
 /// Fills in everything of a check for one of its targets. What `parse` accepted for this node cannot fail.
 pub fn fill_check(check: &Check, target: Option<&Target>, node: &Node) -> Result<Filled, FillError> {
     let target = target.map(|target| fill_target(target, node)).transpose()?;
-    let scope = Scope { node, target: target.as_ref(), address: true };
+    let scope = Scope { node, target: About::of(target.as_ref()) };
     let words = |words: &[String]| -> Result<Vec<String>, FillError> {
         words.iter().map(|word| fill(word, scope).map(Cow::into_owned)).collect()
     };
@@ -97,7 +113,7 @@ pub fn fill_check(check: &Check, target: Option<&Target>, node: &Node) -> Result
 }
 
 fn fill_target(target: &Target, node: &Node) -> Result<Target, FillError> {
-    let address = fill(&target.address, Scope { node, target: Some(target), address: false })?.as_ref().into();
+    let address = fill(&target.address, Scope { node, target: About::Address(target) })?.as_ref().into();
     Ok(Target { address, ..target.clone() })
 }
 
@@ -115,17 +131,26 @@ fn fill_json(value: &mut Json, scope: Scope<'_>) -> Result<(), FillError> {
     }
 }
 
+impl<'a> About<'a> {
+    fn of(target: Option<&'a Target>) -> Self {
+        target.map_or(Self::Node, Self::Target)
+    }
+}
+
 impl Scope<'_> {
     fn value(&self, variable: &str) -> Result<String, FillError> {
+        let named = || excerpt(variable);
         let found = match variable.split_once('.') {
             Some(("node", key)) => self.of_node(key)?,
             Some(("target", key)) => match self.target {
-                Some(target) => self.of_target(target, key),
-                None => return Err(FillError::NoTarget { variable: excerpt(variable) }),
+                About::Check => return Err(FillError::WholeCheck { variable: named() }),
+                About::Node => return Err(FillError::NoTarget { variable: named() }),
+                About::Address(_) if key == "address" => None,
+                About::Address(target) | About::Target(target) => of_target(target, key),
             },
             _ => None,
         };
-        found.ok_or_else(|| FillError::Unknown { variable: excerpt(variable), known: self.known() })
+        found.ok_or_else(|| FillError::Unknown { variable: named(), known: self.known() })
     }
 
     fn of_node(&self, key: &str) -> Result<Option<String>, FillError> {
@@ -137,24 +162,39 @@ impl Scope<'_> {
         })
     }
 
-    fn of_target(&self, target: &Target, key: &str) -> Option<String> {
-        match (key, key.strip_prefix("labels.")) {
-            ("name", _) => Some(target.name.to_string()),
-            ("address", _) if self.address => Some(target.address.to_string()),
-            (_, Some(label)) => target.labels.get(label).cloned(),
-            _ => None,
-        }
-    }
-
     fn known(&self) -> Vec<String> {
         let mut known = vec!["node.name".to_owned(), "node.ip".to_owned()];
         known.extend(self.node.labels.keys().map(|key| format!("node.labels.{key}")));
-        if let Some(target) = self.target {
+        if let About::Address(target) | About::Target(target) = self.target {
             known.push("target.name".to_owned());
-            known.extend(self.address.then(|| "target.address".to_owned()));
+            known.extend(matches!(self.target, About::Target(_)).then(|| "target.address".to_owned()));
             known.extend(target.labels.keys().map(|key| format!("target.labels.{key}")));
         }
         known
+    }
+}
+
+fn of_target(target: &Target, key: &str) -> Option<String> {
+    match (key, key.strip_prefix("labels.")) {
+        ("name", _) => Some(target.name.to_string()),
+        ("address", _) => Some(target.address.to_string()),
+        (_, Some(label)) => target.labels.get(label).cloned(),
+        _ => None,
+    }
+}
+
+/// Fills in a string of the whole check, of at most so many bytes in the end; what is wrong is noted.
+pub(super) fn of_node(value: &Value<'_>, text: &str, node: &Node, max: usize, walk: &mut Walk) -> Option<String> {
+    match fill(text, Scope { node, target: About::Check }) {
+        Ok(filled) if filled.len() > max => {
+            walk.error(value, format!("{} is longer than {max} bytes once it is filled in", value.label()));
+            None
+        }
+        Ok(filled) => Some(filled.into_owned()),
+        Err(error) => {
+            note(value, &error, walk);
+            None
+        }
     }
 }
 
@@ -167,15 +207,29 @@ pub(super) fn check_strings(strings: &[Value<'_>], targets: &[Written<'_>], node
             Err(error) => note(&written.address, &error, walk),
         }
     }
+    if filled.len() == targets.len() {
+        tell_same_addresses(&filled, targets, walk);
+    }
     if targets.is_empty() {
         filled.push(None);
     }
     for string in strings {
         let Tree::Scalar(scalar) = &string.node.value else { continue };
-        let scope = |target| Scope { node, target, address: true };
+        let scope = |target| Scope { node, target: About::of(target) };
         let fault = filled.iter().find_map(|target| fill(&scalar.text, scope(target.as_ref())).err());
         if let Some(error) = fault {
             note(string, &error, walk);
+        }
+    }
+}
+
+/// Two names for one address look twice at the same thing, unless labels make a difference between them.
+fn tell_same_addresses(filled: &[Option<Target>], written: &[Written<'_>], walk: &mut Walk) {
+    let mut first: HashMap<(&str, &BTreeMap<String, String>), &str> = HashMap::new();
+    for (target, written) in filled.iter().flatten().zip(written) {
+        if let Some(other) = first.insert((&target.address, &target.labels), &target.name) {
+            let names = format!("targets `{}` and `{}`", excerpt(other), excerpt(&target.name));
+            walk.warn(&written.address, format!("{names} have the same address: it is looked at twice"));
         }
     }
 }
@@ -192,8 +246,6 @@ fn note(value: &Value<'_>, error: &FillError, walk: &mut Walk) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -206,7 +258,7 @@ mod tests {
             ..Node::default()
         };
         let target = Target { name: "eu".into(), address: "https://eu".into(), labels: label("region", "west") };
-        let scope = Scope { node: &node, target: Some(&target), address: true };
+        let scope = Scope { node: &node, target: About::Target(&target) };
         for (text, expected) in [
             ("plain $5 {x}", "plain $5 {x}"),
             ("", ""),
@@ -221,7 +273,7 @@ mod tests {
         ] {
             assert_eq!(fill(text, scope).unwrap(), expected, "{text:?}");
         }
-        let none = Scope { target: None, ..scope };
+        let none = Scope { target: About::Node, ..scope };
         for (text, scope, expected) in [
             (
                 "${node.nam}",
@@ -236,8 +288,13 @@ mod tests {
                 "`${target.name}` has nothing to stand for: this check looks at the node itself and has no targets",
             ),
             (
+                "${target.name}",
+                Scope { target: About::Check, ..scope },
+                "`${target.name}` differs from target to target, and this belongs to the whole check: only `${node.…}` here",
+            ),
+            (
                 "${target.address}",
-                Scope { address: false, ..scope },
+                Scope { target: About::Address(&target), ..scope },
                 "`${target.address}` is not known here; known: node.name, node.ip, node.labels.kubernetes.io/zone, \
                  target.name, target.labels.region",
             ),

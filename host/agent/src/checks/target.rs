@@ -6,6 +6,8 @@ use roundsman_model::name::{excerpt, is_series_name};
 use roundsman_model::target::Target;
 
 use crate::checks::check::Written;
+use crate::checks::{discovery, fill};
+use crate::config::Node;
 use crate::config::read::{Fields, Value, Walk};
 
 /// More labels make more series than anybody looks at.
@@ -17,11 +19,9 @@ const HOST_TAGS: [&str; 5] = ["cluster", "host", "check", "plugin", "target"];
 /// The longest DNS name.
 const MAX_TARGET_NAME: usize = 253;
 const MAX_ADDRESS: usize = 2_048;
-/// Kinds of targets that are found rather than written.
-const DISCOVERED: [&str; 6] = ["peers", "services", "pods", "nodes", "ingresses", "endpoints"];
 
 /// Reads `target:` or `targets:`; without either the check looks at the node itself.
-pub(super) fn targets<'n>(fields: &mut Fields<'n>, walk: &mut Walk) -> Vec<Written<'n>> {
+pub(super) fn targets<'n>(fields: &mut Fields<'n>, node: &Node, walk: &mut Walk) -> Vec<Written<'n>> {
     let [short, list] = fields.one_of(["target", "targets"], walk);
     if let (Some(_), Some(list)) = (&short, &list) {
         walk.error(list, "a check has either `target` or `targets`, not both");
@@ -37,7 +37,7 @@ pub(super) fn targets<'n>(fields: &mut Fields<'n>, walk: &mut Walk) -> Vec<Writt
     let mut first: HashMap<Box<str>, u32> = HashMap::new();
     let mut targets = Vec::new();
     for item in items {
-        let Some(written) = target(&item, walk) else { continue };
+        let Some(written) = target(&item, node, walk) else { continue };
         let line = item.inner("name").unwrap_or_else(|| item.clone()).node.place.line;
         if let Some(earlier) = first.insert((*written.target.name).into(), line) {
             let name = excerpt(&written.target.name);
@@ -49,23 +49,16 @@ pub(super) fn targets<'n>(fields: &mut Fields<'n>, walk: &mut Walk) -> Vec<Writt
     targets
 }
 
-fn target<'n>(item: &Value<'n>, walk: &mut Walk) -> Option<Written<'n>> {
+fn target<'n>(item: &Value<'n>, node: &Node, walk: &mut Walk) -> Option<Written<'n>> {
     let mut fields = Fields::new(item.clone(), walk)?;
-    let mut discovered = false;
-    for kind in DISCOVERED {
-        if let Some(value) = fields.own(kind) {
-            let message =
-                format!("`{kind}` cannot be found yet: only targets with a name and an address are looked at");
-            walk.error_hint(&value, message, "write {name: …, address: …}");
-            discovered = true;
-        }
-    }
-    if discovered {
+    let found = discovery::found(&mut fields, walk);
+    let labels = fields.get("labels", walk).map(|v| labels(&v, node, walk)).unwrap_or_default();
+    if found {
+        fields.finish(walk);
         return None;
     }
     let name = fields.require("name", walk).and_then(|v| v.made(walk, target_name));
     let address = fields.require("address", walk).and_then(|v| Some((address(&v, walk)?, v)));
-    let labels = fields.get("labels", walk).map(|v| labels(&v, walk)).unwrap_or_default();
     fields.finish(walk);
     let (address, value) = address?;
     Some(Written { target: Target { name: name?.into(), address: address.into(), labels }, address: value })
@@ -113,8 +106,9 @@ fn target_name(text: &str) -> Result<String, String> {
     Err(format!("`{word}` must be 1 to {MAX_TARGET_NAME} bytes without spaces, quotes and any of \\ , = $"))
 }
 
-/// Labels of a check or a target: keys are tag names, values are bounded.
-pub(super) fn labels(value: &Value<'_>, walk: &mut Walk) -> BTreeMap<String, String> {
+/// Labels of a check or a target: keys are tag names, values are bounded. What is known of the node is filled in; a value
+/// that comes out empty, because the node's label is, is left out.
+pub(super) fn labels(value: &Value<'_>, node: &Node, walk: &mut Walk) -> BTreeMap<String, String> {
     let entries = value.entries(walk).unwrap_or_default();
     if entries.len() > MAX_LABELS {
         walk.error(value, format!("{} labels are more than {MAX_LABELS}", entries.len()));
@@ -137,11 +131,10 @@ pub(super) fn labels(value: &Value<'_>, walk: &mut Walk) -> BTreeMap<String, Str
             if text.is_empty() {
                 walk.error(&inner, format!("{} is empty: leave the label out", inner.label()));
             }
-            if text.contains("${") {
-                let message = "`${…}` is not filled in here: only in settings, addresses of targets and `allow`";
-                walk.error(&inner, message);
+            if let Some(text) = fill::of_node(&inner, text, node, MAX_LABEL_VALUE, walk).filter(|text| !text.is_empty())
+            {
+                labels.insert(entry.key.to_string(), text);
             }
-            labels.insert(entry.key.to_string(), text.to_owned());
         }
     }
     labels

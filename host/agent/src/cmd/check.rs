@@ -1,17 +1,18 @@
-//! `roundsman check list|show|run`: what is checked on the node.
+//! `roundsman check list|show|run|ack`: what is checked on the node.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use roundsman_model::record::Status;
 use roundsman_model::state::State;
 use roundsman_web::view;
 use serde::{Deserialize, Serialize};
 
-use super::history::{encode, status};
-use super::table::{Table, count, say, say_json, state_word};
-use super::{Format, Remote, block_on, client, exit_of};
+use super::client::Change;
+use super::history::{encode, marks_of, status};
+use super::table::{Table, count, say, say_json};
+use super::{Changing, Format, Remote, block_on, client, exit_of, show, silence};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -20,9 +21,12 @@ pub(super) enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// One check: how it is configured, where its targets stand, its last records
+    /// Everything about one check: where it stands, whose it is, what its last failing runs saw, how to silence it
     Show {
         name: String,
+        /// Only this target
+        #[arg(long)]
+        target: Option<String>,
         #[command(flatten)]
         remote: Remote,
     },
@@ -32,11 +36,19 @@ pub(super) enum Command {
         /// Only on this target
         #[arg(long)]
         target: Option<String>,
-        /// The agent's state directory, whose unix socket is used
-        #[arg(long, value_name = "DIR", env = "ROUNDSMAN_PATHS__STATE")]
-        state: Option<PathBuf>,
         #[command(flatten)]
-        remote: Remote,
+        changing: Changing,
+    },
+    /// Acknowledge what is wrong with a check: silent until it is ok again
+    Ack {
+        name: String,
+        /// Only of this target; without it, all that are not ok
+        #[arg(long)]
+        target: Option<String>,
+        #[command(flatten)]
+        why: silence::Why,
+        #[command(flatten)]
+        changing: Changing,
     },
 }
 
@@ -45,7 +57,7 @@ struct Checks {
     checks: Vec<view::Check>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Board {
     status: Vec<view::Subject>,
 }
@@ -55,108 +67,62 @@ struct Records {
     records: Vec<view::Record>,
 }
 
-#[derive(Debug, Serialize)]
-struct Shown {
-    check: view::Check,
-    status: Vec<view::Subject>,
-    records: Vec<view::Record>,
-}
-
 pub(super) fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::List { remote } => list(&remote),
-        Command::Show { name, remote } => show(&name, &remote),
-        Command::Run { name, target, state, remote } => run(&name, target.as_deref(), state, remote),
+        Command::Show { name, target, remote } => show::execute(&name, target.as_deref(), &remote),
+        Command::Run { name, target, changing } => run(&name, target.as_deref(), &changing.remote()),
+        Command::Ack { name, target, why, changing } => silence::acknowledge(&name, target.as_deref(), &why, changing),
     }
 }
 
 fn list(remote: &Remote) -> anyhow::Result<ExitCode> {
-    let answer: Checks = block_on(client::get(remote, "/api/v1/checks"))?;
+    let answer: serde_json::Value = block_on(client::get(remote, "/api/v1/checks"))?;
     if remote.output.output == Format::Json {
         say_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(["CHECK", "PLUGIN", "SCHEDULE", "TARGETS", "FILE", "NOTE"]);
-    for check in &answer.checks {
-        let disabled = (!check.enabled).then(|| "disabled".to_owned());
-        let outdated = check.outdated.then(|| "outdated".to_owned());
-        let note: Vec<String> = [disabled, outdated, check.problem.clone()].into_iter().flatten().collect();
+    let Checks { checks } = serde_json::from_value(answer)?;
+    let board: Board = block_on(client::get(remote, "/api/v1/status"))?;
+    let mut by_check: BTreeMap<&str, Vec<&view::Subject>> = BTreeMap::new();
+    for subject in &board.status {
+        by_check.entry(&subject.check).or_default().push(subject);
+    }
+    let mut table = Table::new(["CHECK", "STATE", "PLUGIN", "SCHEDULE", "TARGETS", "FILE", "NOTE"]);
+    for check in &checks {
+        let subjects = by_check.get(&*check.name).map(Vec::as_slice).unwrap_or_default();
+        let worst = subjects.iter().map(|subject| subject.state).max_by_key(|state| state.severity());
         table.row([
             check.name.to_string(),
+            worst.map_or("-", State::as_str).to_owned(),
             check.plugin.to_string(),
             check.schedule.clone(),
             if check.targets.is_empty() { "the node".to_owned() } else { check.targets.len().to_string() },
             check.file.clone().unwrap_or_default(),
-            note.join("; "),
+            note(check, subjects),
         ]);
     }
     table.print()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(name: &str, remote: &Remote) -> anyhow::Result<ExitCode> {
-    let word = encode(name);
-    let shown = block_on(async {
-        let checks: Checks = client::get(remote, &format!("/api/v1/checks?check={word}")).await?;
-        let Some(check) = checks.checks.into_iter().next() else {
-            bail!("there is no check `{name}` on this node; `roundsman check list` shows what there is");
-        };
-        let board: Board = client::get(remote, &format!("/api/v1/status?check={word}")).await?;
-        let records: Records = client::get(remote, &format!("/api/v1/records?check={word}&limit=10")).await?;
-        Ok(Shown { check, status: board.status, records: records.records })
-    })?;
-    if remote.output.output == Format::Json {
-        say_json(&shown)?;
-    } else {
-        print(&shown)?;
+/// What is to be known of a check and of its targets, beside the state.
+fn note(check: &view::Check, subjects: &[&view::Subject]) -> String {
+    let mut notes: Vec<String> = Vec::new();
+    notes.extend((!check.enabled).then(|| "disabled".to_owned()));
+    notes.extend(check.outdated.then(|| "outdated".to_owned()));
+    notes.extend(check.problem.clone());
+    let mut marks: BTreeMap<String, usize> = BTreeMap::new();
+    for mark in subjects.iter().flat_map(|subject| marks_of(subject)) {
+        *marks.entry(mark).or_default() += 1;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn print(shown: &Shown) -> anyhow::Result<()> {
-    let check = &shown.check;
-    let mut facts = vec![
-        ("check", check.name.to_string()),
-        ("plugin", check.plugin.to_string()),
-        ("schedule", format!("{}, timeout {}", check.schedule, plain(&check.timeout)?)),
-        ("thresholds", format!("{} ok, {} failed in a row", check.success_threshold, check.failure_threshold)),
-        ("settings", serde_json::to_string(&check.settings)?),
-        ("file", check.file.clone().unwrap_or_default()),
-    ];
-    facts.extend(check.owner.clone().map(|owner| ("owner", owner)));
-    facts.extend(check.runbook.clone().map(|runbook| ("runbook", runbook)));
-    facts.extend(
-        check.outdated.then(|| ("outdated", "the file has an error by now; this is the version before it".to_owned())),
-    );
-    facts.extend(check.problem.clone().map(|problem| ("problem", problem)));
-    for (name, value) in facts {
-        say(&format!("{name:<11}{value}\n"))?;
+    for (mark, times) in marks {
+        let all = times == subjects.len();
+        notes.push(if all { mark } else { format!("{mark} ({times} of {})", subjects.len()) });
     }
-    say("\n")?;
-    let mut table = Table::new(["TARGET", "STATE", "SINCE", "DUE", "RUN", "MISSED", "OVERLAP", "SKIPPED", "SUMMARY"]);
-    for subject in &shown.status {
-        let last = subject.last.as_ref();
-        let counts = subject.counts;
-        table.row([
-            subject.target.as_deref().unwrap_or("the node").to_owned(),
-            state_word(subject.state, subject.soft.is_some()),
-            subject.since.0.to_string(),
-            counts.due.to_string(),
-            counts.run.to_string(),
-            counts.missed.to_string(),
-            counts.overlap.to_string(),
-            counts.skipped.to_string(),
-            subject.note.as_deref().or(last.map(|last| &*last.summary)).unwrap_or("no record yet").to_owned(),
-        ]);
-    }
-    table.print()?;
-    say("\n")?;
-    records_table(&shown.records).print()
-}
-
-/// A duration as an operator writes it.
-fn plain(span: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_value(span)?.as_str().unwrap_or_default().to_owned())
+    let why: BTreeSet<&str> = subjects.iter().filter_map(|subject| subject.skipped.as_deref()).collect();
+    notes.extend(why.into_iter().next().map(|why| format!("not run: {why}")));
+    notes.join("; ")
 }
 
 fn records_table(records: &[view::Record]) -> Table {
@@ -173,15 +139,13 @@ fn records_table(records: &[view::Record]) -> Table {
     table
 }
 
-fn run(name: &str, target: Option<&str>, state: Option<PathBuf>, mut remote: Remote) -> anyhow::Result<ExitCode> {
-    if let Some(state) = state {
-        remote.addr = crate::agent::socket_path(&state).display().to_string();
-    }
+fn run(name: &str, target: Option<&str>, remote: &Remote) -> anyhow::Result<ExitCode> {
     let mut path = format!("/api/v1/checks/{}/run", encode(name));
     if let Some(target) = target {
         path.push_str(&format!("?target={}", encode(target)));
     }
-    let answer: Records = block_on(client::post(&remote, &path)).with_context(|| format!("`{name}` was not run"))?;
+    let answer: Records =
+        block_on(client::change(remote, &Change::post(&path))).with_context(|| format!("`{name}` was not run"))?;
     if remote.output.output == Format::Json {
         say_json(&answer)?;
     } else {

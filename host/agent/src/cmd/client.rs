@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -30,19 +31,44 @@ struct Refusal {
 
 /// Reads what a path of the API answers.
 pub(super) async fn get<T: DeserializeOwned>(remote: &Remote, path: &str) -> anyhow::Result<T> {
-    ask(remote, Method::GET, path).await
+    ask(remote, Method::GET, path, None).await
+}
+
+/// Something that is changed: how, where, and with which body.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    method: Method,
+    path: &'a str,
+    body: Option<&'a Value>,
+}
+
+impl<'a> Change<'a> {
+    /// A change without a body.
+    pub(super) fn post(path: &'a str) -> Self {
+        Self { method: Method::POST, path, body: None }
+    }
+
+    /// A change with a JSON body.
+    pub(super) fn send(path: &'a str, body: &'a Value) -> Self {
+        Self { method: Method::POST, path, body: Some(body) }
+    }
+
+    pub(super) fn delete(path: &'a str) -> Self {
+        Self { method: Method::DELETE, path, body: None }
+    }
 }
 
 /// Asks for something that changes something. An agent on this machine that refuses it over TCP says where its unix
 /// socket is: who may open that needs no token.
-pub(super) async fn post<T: DeserializeOwned>(remote: &Remote, path: &str) -> anyhow::Result<T> {
-    let refused = match ask(remote, Method::POST, path).await {
+pub(super) async fn change<T: DeserializeOwned>(remote: &Remote, change: &Change<'_>) -> anyhow::Result<T> {
+    let ask_of = async |remote: &Remote| ask(remote, change.method.clone(), change.path, change.body).await;
+    let refused = match ask_of(remote).await {
         Err(error) if remote.token_file.is_none() && is_here(&remote.addr) && lacks_authority(&error) => error,
         answer => return answer,
     };
     let about: About = get(remote, "/api/v1/agent").await?;
     let Some(socket) = about.agent.socket.filter(|socket| Path::new(socket).exists()) else { return Err(refused) };
-    let answer = ask(&Remote { addr: socket, ..remote.clone() }, Method::POST, path).await;
+    let answer = ask_of(&Remote { addr: socket, ..remote.clone() }).await;
     match answer {
         Err(error) if !error.is::<Refusal>() => Err(error
             .context("over TCP it needs the agent's token (--token-file), and the agent's unix socket does not help")),
@@ -66,15 +92,21 @@ fn lacks_authority(error: &anyhow::Error) -> bool {
     refusal.is_some_and(|refusal| matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
 }
 
-async fn ask<T: DeserializeOwned>(remote: &Remote, method: Method, path: &str) -> anyhow::Result<T> {
-    let body = tokio::time::timeout(ANSWER_WITHIN, exchange(remote, method, path))
+async fn ask<T: DeserializeOwned>(
+    remote: &Remote,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<T> {
+    let body = body.map(|body| Bytes::from(body.to_string()));
+    let body = tokio::time::timeout(ANSWER_WITHIN, exchange(remote, method, path, body))
         .await
         .with_context(|| format!("no answer from {} within {} s", remote.addr, ANSWER_WITHIN.as_secs()))??;
     serde_json::from_slice(&body)
         .with_context(|| format!("what answers at {} is not a Roundsman of this version", remote.addr))
 }
 
-async fn exchange(remote: &Remote, method: Method, path: &str) -> anyhow::Result<Bytes> {
+async fn exchange(remote: &Remote, method: Method, path: &str, body: Option<Bytes>) -> anyhow::Result<Bytes> {
     let token = match &remote.token_file {
         None => None,
         Some(file) => {
@@ -88,10 +120,10 @@ async fn exchange(remote: &Remote, method: Method, path: &str) -> anyhow::Result
     if remote.addr.contains('/') {
         let stream =
             connect(UnixStream::connect(Path::new(&remote.addr))).await.map_err(|why| remote.unreached(&why))?;
-        send(stream, request.header("host", "localhost")).await
+        send(stream, request.header("host", "localhost"), body).await
     } else {
         let stream = connect(TcpStream::connect(&remote.addr)).await.map_err(|why| remote.unreached(&why))?;
-        send(stream, request.header("host", &remote.addr)).await
+        send(stream, request.header("host", &remote.addr), body).await
     }
     .map_err(
         |error| {
@@ -120,13 +152,17 @@ async fn connect<S>(connecting: impl Future<Output = std::io::Result<S>>) -> std
     }
 }
 
-async fn send<S>(stream: S, request: hyper::http::request::Builder) -> anyhow::Result<Bytes>
+async fn send<S>(stream: S, mut request: hyper::http::request::Builder, body: Option<Bytes>) -> anyhow::Result<Bytes>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let request = request.body(Full::new(body.unwrap_or_default()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
-        let response = sender.send_request(request.body(Full::<Bytes>::default())?).await?;
+        let response = sender.send_request(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
@@ -156,10 +192,19 @@ fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
 }
 
 fn in_commands(hint: &str) -> String {
-    let commands = [("checks", "check list"), ("plugins", "plugin list"), ("agent", "status"), ("records", "history")];
-    commands.iter().fold(hint.to_owned(), |hint, (path, command)| {
+    let commands = [
+        ("checks/{name}", "check show NAME"),
+        ("checks", "check list"),
+        ("plugins", "plugin list"),
+        ("agent", "status"),
+        ("records", "history"),
+        ("silences", "silence list"),
+        ("status", "status"),
+    ];
+    let hint = commands.iter().fold(hint.to_owned(), |hint, (path, command)| {
         hint.replace(&format!("GET /api/v1/{path}"), &format!("`roundsman {command}`"))
-    })
+    });
+    hint.replace(r#""for": "1h""#, "--for 1h").replace(r#"("for")"#, "(--for)")
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! `roundsman history`: what runs found out, newest first.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use roundsman_model::state::Quiet;
 use roundsman_model::units::format_duration;
 use roundsman_web::view;
 use serde::{Deserialize, Serialize};
 
-use super::table::{Table, say, say_json};
+use super::table::{Table, age, millis, say, say_json};
 use super::{Format, Remote, block_on, client, duration};
 
 /// What one page of the API holds at most.
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     /// Changes of state instead of records
     #[arg(long)]
     transitions: bool,
+    /// The last failing runs of each target that is not ok, or of CHECK, with what they logged and called
+    #[arg(long, conflicts_with = "transitions")]
+    failures: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -47,7 +52,9 @@ struct Transitions {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if arguments.transitions {
+    if arguments.failures {
+        failures(arguments)?
+    } else if arguments.transitions {
         transitions(arguments)?
     } else {
         records(arguments)?
@@ -105,7 +112,9 @@ fn records(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.remote.output.output == Format::Json {
         return say_json(&answer);
     }
-    let mut table = Table::new(["TIME", "CHECK", "TARGET", "STATUS", "STATE", "LATENCY", "DURATION", "SUMMARY"]);
+    let head =
+        ["TIME", "CHECK", "TARGET", "STATUS", "STATE", "ORIGIN", "ATTEMPT", "MARKS", "LATENCY", "DURATION", "SUMMARY"];
+    let mut table = Table::new(head);
     for record in &answer.records {
         table.row([
             record.time.0.to_string(),
@@ -113,8 +122,11 @@ fn records(arguments: &Arguments) -> anyhow::Result<()> {
             record.target.as_deref().unwrap_or("-").to_owned(),
             status(record),
             super::table::state_word(record.state, record.soft.is_some()),
-            record.latency_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms")),
-            format!("{:.1} ms", record.duration_ms),
+            record.origin.as_str().to_owned(),
+            record.attempt.to_string(),
+            if record.suspect { "suspect".to_owned() } else { String::new() },
+            record.latency_ms.map_or("-".to_owned(), millis),
+            millis(record.duration_ms),
             record.summary.to_string(),
         ]);
     }
@@ -138,28 +150,105 @@ pub(super) fn status(record: &view::Record) -> String {
     }
 }
 
+/// What makes a state mean less, or more, than it says.
+pub(super) fn marks_of(subject: &view::Subject) -> Vec<String> {
+    let marks = [
+        (subject.silence.is_some(), "silenced"),
+        (subject.shadow, "shadow"),
+        (subject.flapping, "flapping"),
+        (subject.suspect, "suspect"),
+    ];
+    marks.iter().filter(|(there, _)| *there).map(|(_, mark)| (*mark).to_owned()).collect()
+}
+
 fn transitions(arguments: &Arguments) -> anyhow::Result<()> {
-    let path = arguments.path("transitions", None, arguments.limit);
-    let answer: Transitions = block_on(client::get(&arguments.remote, &path))?;
+    let answer = block_on(async {
+        let mut all = Transitions::default();
+        loop {
+            let left = arguments.limit - all.transitions.len();
+            let path = arguments.path("transitions", all.next_before, left);
+            let page: Transitions = client::get(&arguments.remote, &path).await?;
+            all.transitions.extend(page.transitions);
+            all.transitions.truncate(arguments.limit);
+            all.next_before = page.next_before;
+            if all.next_before.is_none() || all.transitions.len() >= arguments.limit {
+                return Ok(all);
+            }
+        }
+    })?;
     if arguments.remote.output.output == Format::Json {
         return say_json(&answer);
     }
-    let mut table = Table::new(["TIME", "CHECK", "TARGET", "FROM", "TO", "SUMMARY"]);
-    for change in &answer.transitions {
-        table.row([
-            change.at.0.to_string(),
-            change.check.to_string(),
-            change.target.as_deref().unwrap_or("-").to_owned(),
-            change.from.as_str().to_owned(),
-            change.to.as_str().to_owned(),
-            change.summary.to_string(),
-        ]);
-    }
-    table.print()?;
+    transitions_table(&answer.transitions, true).print()?;
     if answer.transitions.is_empty() {
         say(&arguments.nothing("transitions"))?;
     }
+    if answer.next_before.is_some() {
+        say(&format!("({} shown; --limit shows more)\n", answer.transitions.len()))?;
+    }
     Ok(())
+}
+
+/// Changes of state, the newest first.
+pub(super) fn transitions_table(transitions: &[view::Transition], with_check: bool) -> Table {
+    let mut table = Table::new(["TIME", "CHECK", "TARGET", "FINDING", "FROM", "TO", "AFTER", "MARKS", "SUMMARY"]);
+    for change in transitions {
+        table.row([
+            change.at.0.to_string(),
+            if with_check { change.check.to_string() } else { String::new() },
+            change.target.as_deref().unwrap_or("-").to_owned(),
+            change.finding.as_deref().unwrap_or_default().to_owned(),
+            change.from.as_str().to_owned(),
+            change.to.as_str().to_owned(),
+            age((change.at.0.0 - change.since.0.0) / 1_000_000_000),
+            change.quiet.map_or("", Quiet::as_str).to_owned(),
+            change.summary.to_string(),
+        ]);
+    }
+    table
+}
+
+#[derive(Debug, Deserialize)]
+struct Board {
+    status: Vec<view::Subject>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Failures {
+    failures: Vec<view::Record>,
+}
+
+/// The stories of failing runs, by check.
+fn failures(arguments: &Arguments) -> anyhow::Result<()> {
+    let remote = &arguments.remote;
+    let target = arguments.target.as_ref().map(|target| format!("?target={}", encode(target))).unwrap_or_default();
+    let mut answer = block_on(async {
+        let mut checks = BTreeSet::from_iter(arguments.check.clone());
+        if checks.is_empty() {
+            let board: Board = client::get(remote, "/api/v1/status").await?;
+            let asked = |s: &&view::Subject| arguments.target.as_deref().is_none_or(|t| s.target_or_empty() == t);
+            let bad = board.status.iter().filter(asked).filter(|s| !s.state.is_healthy() || s.soft.is_some());
+            checks = bad.map(|subject| subject.check.to_string()).collect();
+        }
+        let mut all = Failures::default();
+        for check in &checks {
+            let path = format!("/api/v1/checks/{}{target}", encode(check));
+            let found: Failures = client::get(remote, &path).await?;
+            all.failures.extend(found.failures);
+        }
+        Ok(all)
+    })?;
+    let since = crate::clock::system_now() - arguments.since;
+    answer.failures.retain(|record| record.time.0 >= since);
+    answer.failures.sort_by_key(|record| std::cmp::Reverse(record.time));
+    answer.failures.truncate(arguments.limit);
+    if remote.output.output == Format::Json {
+        return say_json(&answer);
+    }
+    if answer.failures.is_empty() {
+        return say(&arguments.nothing("failing runs"));
+    }
+    super::show::failures(&answer.failures)
 }
 
 fn limit(text: &str) -> Result<usize, String> {

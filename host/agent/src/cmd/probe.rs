@@ -20,6 +20,7 @@ use roundsman_plugin::job::{Assignment, Job, Memory, Node, Report};
 use roundsman_plugin::load::{MAX_PLUGIN_FILE, Plugin};
 use roundsman_probe::grants::Grants;
 use roundsman_probe::probe::{Options, Probe};
+use roundsman_web::view::PointView;
 
 use super::table::{say, say_json};
 use super::{Format, Output, duration, exit_of};
@@ -191,7 +192,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
         let fields: Vec<String> = point.fields.iter().map(|(key, value)| format!("{key}={}", text(value))).collect();
         say(&format!("point    {}{tags} {}\n", point.series, fields.join(" ")))?;
     }
-    for line in &report.log {
+    for line in &report.story.log {
         say(&format!("log      {} {}\n", line.level.as_str(), line.text))?;
     }
     Ok(())
@@ -216,9 +217,9 @@ fn json(report: &Report) -> serde_json::Value {
         "duration_ms": took(report).as_secs_f64() * 1e3,
         "cpu_ms": report.cpu.as_secs_f64() * 1e3,
         "memory_bytes": report.memory_bytes,
-        "points": report.points,
+        "points": report.points.iter().map(PointView::of).collect::<Vec<_>>(),
         "findings": report.findings,
-        "log": report.log.iter().map(|line| format!("{} {}", line.level.as_str(), line.text)).collect::<Vec<_>>(),
+        "log": report.story.log.iter().map(|line| format!("{} {}", line.level.as_str(), line.text)).collect::<Vec<_>>(),
     })
 }
 

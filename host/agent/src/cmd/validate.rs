@@ -1,17 +1,25 @@
 //! `roundsman validate`: everything that is wrong with the configuration, the checks and the plugins, at once.
 
+mod advice;
+mod budget;
+mod marks;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use roundsman_model::time::Timestamp;
 use roundsman_plugin::load::Plugin;
 use serde::Serialize;
 
+use self::budget::Budget;
 use super::probe::Bench;
 use super::table::{complain, count, say, say_json};
 use super::{Configuration, Format, Output};
+use crate::checks::catalogue::Version;
 use crate::checks::files::Files;
+use crate::checks::{self, Configured};
 use crate::config::nearest::nearest;
 use crate::config::{self, Config};
 use crate::coordinator::{PLUGIN_ENDINGS, complaints, plugin_name};
@@ -19,23 +27,49 @@ use crate::plugins::chain;
 use crate::prepare::Common;
 use crate::problem::Problem;
 use crate::watch::snapshot::Scan;
+use roundsman_model::name::PUSHED;
 
 /// The configuration as file, environment and flags make it, or what is wrong with it. Warnings are printed.
 pub(super) fn load(configuration: &Configuration) -> anyhow::Result<Result<Config, Vec<Problem>>> {
+    let read = examine(configuration);
+    match read.config {
+        Some(config) if read.errors.is_empty() => {
+            read.warnings.iter().for_each(|warning| complain(&warning.to_string()));
+            Ok(Ok(config))
+        }
+        _ => Ok(Err(read.errors.into_iter().chain(read.warnings).collect())),
+    }
+}
+
+/// The configuration with what is wrong beside it; where there are errors, defaults took the place of what is wrong.
+struct Read {
+    config: Option<Config>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+fn examine(configuration: &Configuration) -> Read {
     let file = match &configuration.config {
         None => None,
         Some(path) => match crate::watch::read::read_stable(path, config::MAX_FILE) {
             Ok(read) => Some((path.as_path(), read.bytes)),
-            Err(error) => return Ok(Err(vec![error.problem(path)])),
+            Err(error) => return Read { config: None, errors: vec![error.problem(path)], warnings: Vec::new() },
         },
     };
     let file = file.as_ref().map(|(path, bytes)| (*path, bytes.as_slice()));
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let loaded = Config::load(file, std::env::vars_os(), &configuration.set, &host_name);
-    Ok(loaded.map(|loaded| {
-        loaded.warnings.iter().for_each(|warning| complain(&warning.to_string()));
-        loaded.config
-    }))
+    let (config, errors, warnings) = Config::examine(file, std::env::vars_os(), &configuration.set, &host_name);
+    Read { config, errors, warnings }
+}
+
+impl Read {
+    /// Whether plugins and checks can be looked at all the same: none of the errors is about where they are or about
+    /// what their strings are filled in with.
+    fn leads_to_checks(&self) -> bool {
+        let sections = ["http", "influx", "store", "secrets", "limits", "trust", "log", "shutdown", "uplink"];
+        let section = |path: &str| path.split(['.', '[']).next().is_some_and(|first| sections.contains(&first));
+        self.errors.iter().all(|problem| problem.path.as_deref().is_some_and(section))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,12 +80,16 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-/// What was looked at, for the last line.
+/// What was looked at, for the last lines.
 #[derive(Debug, Default, Serialize)]
 struct Found {
     plugins: usize,
     checks: usize,
     pairs: usize,
+    /// Of the checks that are switched on.
+    runs_per_second: f64,
+    /// How far back the history reaches at that rate; none: nothing is run.
+    history_hours: Option<f64>,
 }
 
 /// Everything that was found, as JSON.
@@ -63,15 +101,16 @@ struct Answer<'a> {
 
 pub(super) fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let format = arguments.output.output;
-    let config = match load(&arguments.configuration)? {
-        Ok(config) => config,
-        Err(problems) => return told(&problems, None, format),
-    };
-    let mut problems = destinations(&config);
-    let mut found = Found::default();
+    let read = examine(&arguments.configuration);
+    let goes_on = read.leads_to_checks();
+    let mut problems: Vec<Problem> = read.errors.into_iter().chain(read.warnings).collect();
+    let Some(config) = read.config.filter(|_| goes_on) else { return told(&problems, None, format) };
+    problems.extend(destinations(&config));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(look(&config, &mut problems, &mut found)).context("cannot look at plugins and checks")?;
+    let found = runtime.block_on(look(&config, &mut problems)).context("cannot look at plugins and checks")?;
     runtime.shutdown_background();
+    problems.sort();
+    problems.dedup();
     told(&problems, Some(&found), format)
 }
 
@@ -80,49 +119,105 @@ fn destinations(config: &Config) -> Vec<Problem> {
     wrong.map(|error| Problem::error("influx", error.to_string())).collect()
 }
 
-async fn look(config: &Config, problems: &mut Vec<Problem>, found: &mut Found) -> anyhow::Result<()> {
-    let bench = Bench::new()?;
-    let plugins = load_plugins(&bench, config, problems).await;
-    found.plugins = plugins.len();
+/// Plugins by name; none for a file that cannot be used.
+type Plugins = BTreeMap<String, Option<Arc<Plugin>>>;
+
+async fn look(config: &Config, problems: &mut Vec<Problem>) -> anyhow::Result<Found> {
+    let plugins = load_plugins(&Bench::new()?, config, problems).await;
     let files = Files::read_once(&config.paths.checks, config.node.clone());
     problems.extend(files.problems());
-    let common = Common::new(config.node.clone(), vec![config.http.listen.port()]);
+    problems.extend(anchors(config, &files));
+    let now = crate::clock::system_now();
+    let view = View { config, plugins: &plugins, common: common(config), now };
+    let (mut budget, mut found) = (Budget::default(), Found { plugins: plugins.len(), ..Found::default() });
     for configured in files.checks() {
         found.checks += 1;
         found.pairs += configured.pairs();
-        let prepared = match common.prepare(&configured.check) {
-            Ok(prepared) => prepared,
-            Err(wrong) => {
-                problems.push(configured.problem_at(&wrong.pointer, wrong.message));
-                continue;
-            }
-        };
-        match plugins.get(configured.check.plugin.as_str()) {
-            Some(Some(plugin)) => problems.extend(complaints(configured, plugin, &prepared).await),
-            // Its file has a problem of its own.
-            Some(None) => {}
-            None => {
-                let known: Vec<&str> = plugins.keys().map(String::as_str).collect();
-                let directory = config.paths.plugins.display();
-                let name = &configured.check.plugin;
-                let problem = configured.problem_at("/plugin", format!("there is no plugin `{name}` in {directory}"));
-                let hint = match nearest(name.as_str(), &known) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if known.is_empty() => format!("put {name}.wasm there"),
-                    None => format!("there are: {}", known.join(", ")),
-                };
-                problems.push(problem.hint(hint));
-            }
+        if configured.check.enabled {
+            let rate = advice::rate(&configured.check, now);
+            budget.add(rate, view.plugin(configured).map(|plugin| &**plugin.description()));
+        }
+        problems.extend(view.look_at(configured).await);
+    }
+    // What else is wrong in files that are refused already.
+    for report in files.reports().iter().filter(|report| report.version != Version::Current) {
+        let Ok(read) = crate::watch::read::read_stable(&report.path, config::MAX_FILE) else { continue };
+        let (file, _) = checks::examine(&report.path, &read.bytes, &config.node);
+        for configured in &file.checks {
+            problems.extend(view.look_at(configured).await);
         }
     }
-    Ok(())
+    found.runs_per_second = budget.runs_per_second;
+    found.history_hours = budget.hours(&config.store);
+    Ok(found)
 }
 
-async fn load_plugins(
-    bench: &Bench,
-    config: &Config,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<String, Option<Arc<Plugin>>> {
+fn common(config: &Config) -> Common {
+    Common::new(config.node.clone(), vec![config.http.listen.port()])
+}
+
+/// Anchors that are no checks: while one is missing, nothing can be suspect for its sake.
+fn anchors(config: &Config, files: &Files) -> Vec<Problem> {
+    let names: Vec<&str> = files.checks().map(|configured| configured.check.name.as_str()).collect();
+    let missing = config.uplink.anchors.iter().filter(|anchor| !names.contains(&anchor.as_str()));
+    let told = missing.map(|anchor| {
+        let problem = Problem::error("uplink.anchors", format!("there is no check `{anchor}`")).warning();
+        match nearest(anchor.as_str(), &names) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        }
+    });
+    told.collect()
+}
+
+/// What checks are held against.
+struct View<'a> {
+    config: &'a Config,
+    plugins: &'a Plugins,
+    common: Common,
+    now: Timestamp,
+}
+
+impl View<'_> {
+    fn plugin(&self, configured: &Configured) -> Option<&Arc<Plugin>> {
+        self.plugins.get(configured.check.plugin.as_str())?.as_ref()
+    }
+
+    async fn look_at(&self, configured: &Configured) -> Vec<Problem> {
+        let prepared = match self.common.prepare(&configured.check) {
+            Ok(prepared) => prepared,
+            Err(wrong) => return vec![configured.problem_at(&wrong.pointer, wrong.message)],
+        };
+        let plugin = self.plugin(configured);
+        let mut problems = match plugin {
+            Some(plugin) => complaints(configured, plugin, &prepared).await,
+            None => self.no_plugin(configured).into_iter().collect(),
+        };
+        let description = plugin.map(|plugin| &**plugin.description());
+        let (node, own_ports) = (&self.common.node, &self.common.own_ports);
+        problems.extend(advice::of_check(configured, description, node, own_ports, self.now));
+        problems
+    }
+
+    fn no_plugin(&self, configured: &Configured) -> Option<Problem> {
+        let name = &configured.check.plugin;
+        // A file that cannot be used has a problem of its own; what is pushed needs none.
+        if self.plugins.contains_key(name.as_str()) || name.as_str() == PUSHED {
+            return None;
+        }
+        let known: Vec<&str> = self.plugins.keys().map(String::as_str).collect();
+        let directory = self.config.paths.plugins.display();
+        let problem = configured.problem_at("/plugin", format!("there is no plugin `{name}` in {directory}"));
+        let hint = match nearest(name.as_str(), &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("put {name}.wasm there"),
+            None => format!("there are: {}", known.join(", ")),
+        };
+        Some(problem.hint(hint))
+    }
+}
+
+async fn load_plugins(bench: &Bench, config: &Config, problems: &mut Vec<Problem>) -> Plugins {
     let scan = Scan::of(&config.paths.plugins, PLUGIN_ENDINGS);
     problems.extend(scan.problems.iter().cloned());
     let mut plugins = BTreeMap::new();
@@ -154,13 +249,33 @@ fn told(problems: &[Problem], found: Option<&Found>, format: Format) -> anyhow::
         return Ok(exit);
     }
     problems.iter().for_each(|problem| complain(&problem.to_string()));
+    let warnings = problems.len() - errors;
     match found {
+        _ if errors > 0 && warnings > 0 => {
+            complain(&format!("{}, {}", count(errors, "error"), count(warnings, "warning")))
+        }
         _ if errors > 0 => complain(&count(errors, "error")),
         None => {}
-        Some(Found { plugins, checks, pairs }) => {
-            let (plugins, checks) = (count(*plugins, "plugin"), count(*checks, "check"));
-            say(&format!("everything is in order: {plugins}, {checks}, {}\n", count(*pairs, "target")))?;
-        }
+        Some(found) => say(&found.told(warnings))?,
     }
     Ok(exit)
+}
+
+impl Found {
+    fn told(&self, warnings: usize) -> String {
+        let (plugins, checks) = (count(self.plugins, "plugin"), count(self.checks, "check"));
+        let verdict = match warnings {
+            0 => "everything is in order".to_owned(),
+            _ => format!("no errors, {}", count(warnings, "warning")),
+        };
+        let mut text = format!("{verdict}: {plugins}, {checks}, {}\n", count(self.pairs, "target"));
+        if let Some(hours) = self.history_hours {
+            text.push_str(&format!(
+                "the history holds about {} of records at {:.1} runs/s\n",
+                budget::span(hours),
+                self.runs_per_second
+            ));
+        }
+        text
+    }
 }

@@ -47,6 +47,10 @@ const ROOT: Shape = Section(&[
     ("trust", Section(&[("require", Scalar), ("plugins", Structure)])),
     ("log", Section(&[("level", Scalar), ("format", Scalar)])),
     ("shutdown", Section(&[("grace", Scalar)])),
+    ("uplink", Section(&[("anchors", Structure)])),
+    ("selfCheck", Section(&[("enabled", Scalar)])),
+    ("peers", Structure),
+    ("kubernetes", Structure),
 ]);
 
 /// Lays the variables over the tree, in the order of their names: a whole section before its keys.

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use roundsman_model::name::excerpt;
@@ -29,8 +29,16 @@ pub struct Value<'n> {
 /// The sources that are read together, and what was found wrong in them.
 #[derive(Debug, Default)]
 pub struct Walk {
-    sources: Vec<PathBuf>,
+    sources: Vec<Source>,
     problems: Vec<Problem>,
+}
+
+/// Where something was written.
+#[derive(Debug)]
+struct Source {
+    /// A path, or what stands in for one: `$ROUNDSMAN_HTTP__LISTEN`.
+    name: PathBuf,
+    is_file: bool,
 }
 
 /// A mapping of which keys are taken one by one; what nobody takes is unknown.
@@ -42,10 +50,28 @@ pub struct Fields<'n> {
 }
 
 impl Walk {
-    /// Names a file, or what stands in for one, whose places will be told.
+    /// Names a file whose places will be told.
+    pub fn file(&mut self, path: impl Into<PathBuf>) -> u16 {
+        self.add(Source { name: path.into(), is_file: true })
+    }
+
+    /// Names what stands in for a file: a variable, a flag.
     pub fn source(&mut self, name: impl Into<PathBuf>) -> u16 {
-        self.sources.push(name.into());
+        self.add(Source { name: name.into(), is_file: false })
+    }
+
+    fn add(&mut self, source: Source) -> u16 {
+        self.sources.push(source);
         u16::try_from(self.sources.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// A path as it is meant: in a file it begins at the file's folder, elsewhere at the working directory.
+    pub fn resolve(&self, value: &Value<'_>, path: &str) -> PathBuf {
+        let source = self.sources.get(usize::from(value.node.place.source)).filter(|source| source.is_file);
+        match source.and_then(|source| source.name.parent()) {
+            Some(folder) => folder.join(path),
+            None => PathBuf::from(path),
+        }
     }
 
     /// Reads a text; `None` when it is no tree.
@@ -67,6 +93,11 @@ impl Walk {
         self.note(value.node.place, &value.path, message.into(), Some(hint.into()));
     }
 
+    /// Takes over what was found wrong elsewhere.
+    pub fn push(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
     /// Notes something at a place.
     pub fn note(&mut self, place: Place, path: &str, message: String, hint: Option<String>) {
         let problem = self.problem(place, path, message);
@@ -80,7 +111,7 @@ impl Walk {
     }
 
     fn problem(&self, place: Place, path: &str, message: String) -> Problem {
-        let file = self.sources.get(usize::from(place.source)).cloned().unwrap_or_default();
+        let file = self.sources.get(usize::from(place.source)).map_or(Path::new(""), |source| &source.name);
         Problem::error(file, message).at(place.line, place.column).in_path(path)
     }
 
@@ -194,6 +225,17 @@ impl<'n> Value<'n> {
         u32::try_from(self.ranged(walk, number, wide, i128::to_string)?).ok()
     }
 
+    /// A whole number of percent within a range: `10%`.
+    pub fn percent(&self, walk: &mut Walk, range: RangeInclusive<u8>) -> Option<u8> {
+        let number = match &self.node.value {
+            Tree::Scalar(scalar) => scalar.text.strip_suffix('%').and_then(|number| number.parse::<i64>().ok()),
+            Tree::List(_) | Tree::Map(_) => None,
+        };
+        let Some(number) = number else { return self.wrong(walk, "a whole number of percent, for instance 10%") };
+        let wide = i64::from(*range.start())..=i64::from(*range.end());
+        u8::try_from(self.ranged(walk, number, wide, |number| format!("{number}%"))?).ok()
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self, walk: &mut Walk) -> Option<bool> {
         match &self.node.value {
@@ -284,6 +326,12 @@ impl<'n> Fields<'n> {
         Some(value)
     }
 
+    /// Takes a key that has a meaning only under a condition; without it the key is known and passed over.
+    pub fn get_if(&mut self, meant: bool, key: &'static str, walk: &mut Walk) -> Option<Value<'n>> {
+        self.know(key);
+        if meant { self.get(key, walk) } else { None }
+    }
+
     /// A key of this mapping and the same key of the defaults, the defaults first.
     pub fn both(&mut self, key: &'static str) -> Vec<Value<'n>> {
         self.know(key);
@@ -322,6 +370,13 @@ impl<'n> Fields<'n> {
             self.know(key);
             if meant { self.get(key, walk) } else { None }
         })
+    }
+
+    /// Takes a key that means nothing beside the others: written here it is a fault, in the defaults it is not meant.
+    pub fn refuse(&mut self, key: &'static str, why: &str, walk: &mut Walk) {
+        if let Some(value) = self.own(key) {
+            walk.error_hint(&value, format!("{} {why}", value.label()), "leave the key out");
+        }
     }
 
     /// Takes a key that has to be there.

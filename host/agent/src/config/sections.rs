@@ -11,7 +11,8 @@ use roundsman_model::name::{CheckName, excerpt};
 use crate::config::read::{Fields, Value, Walk};
 use crate::config::yaml::{Node as Tree, Place};
 use crate::config::{
-    Api, Config, Format, Http, Influx, Level, Limits, Log, Node, Paths, Secret, Shutdown, Store, Trust,
+    Api, Config, Format, Http, Influx, Level, Limits, Log, Node, Paths, Secret, SelfCheck, Shutdown, Store, Trust,
+    Uplink,
 };
 
 /// What `http.public` may open to other machines.
@@ -51,6 +52,8 @@ const MAX_URL: usize = 2_048;
 const MAX_LABEL: usize = 256;
 const MAX_LABELS: usize = 256;
 const MAX_NODE_NAME: usize = 253;
+/// Each is looked at with every record of the others; a handful tells an outage from a coincidence.
+const MAX_ANCHORS: usize = 32;
 
 /// Where the node's name comes from when it is not configured.
 #[derive(Debug)]
@@ -74,10 +77,48 @@ pub(super) fn read<'n>(mut root: Fields<'n>, fallback: &Fallback, empty: &'n Tre
     let trust = trust(section("trust", walk), walk);
     let log = log(section("log", walk), walk);
     let shutdown = shutdown(section("shutdown", walk), walk);
+    let uplink = uplink(section("uplink", walk), walk);
+    let self_check = self_check(section("selfCheck", walk), walk);
     let influx = root.get("influx", walk).map(|value| destinations(&value, walk)).unwrap_or_default();
     let secrets = root.get("secrets", walk).map(|value| secrets(&value, walk)).unwrap_or_default();
+    not_yet(&mut root, walk);
     root.finish(walk);
-    Config { node, paths, http, influx, store, secrets, limits, trust, log, shutdown }
+    Config { node, paths, http, influx, store, secrets, limits, trust, log, shutdown, uplink, self_check }
+}
+
+/// Sections of which nothing is carried out so far: whoever writes them relies on them.
+fn not_yet(root: &mut Fields<'_>, walk: &mut Walk) {
+    for (key, why) in
+        [("peers", "every agent is on its own"), ("kubernetes", "the cluster's API is not asked for anything")]
+    {
+        if let Some(value) = root.own(key) {
+            walk.error_hint(&value, format!("`{key}` is not built yet: {why}"), "leave the section out");
+        }
+    }
+}
+
+fn self_check(mut fields: Fields<'_>, walk: &mut Walk) -> SelfCheck {
+    let enabled = fields.get("enabled", walk).and_then(|v| v.boolean(walk)).unwrap_or(true);
+    fields.finish(walk);
+    SelfCheck { enabled }
+}
+
+fn uplink(mut fields: Fields<'_>, walk: &mut Walk) -> Uplink {
+    let value = fields.get("anchors", walk);
+    let items = value.as_ref().and_then(|value| value.list(walk)).unwrap_or_default();
+    if let Some(value) = value.filter(|_| items.len() > MAX_ANCHORS) {
+        walk.error(&value, format!("{} anchors are more than {MAX_ANCHORS}", items.len()));
+    }
+    let mut anchors = Vec::new();
+    for item in items {
+        let Some(name) = item.made(walk, CheckName::new) else { continue };
+        if anchors.contains(&name) {
+            walk.error(&item, format!("the check `{name}` is here twice"));
+        }
+        anchors.push(name);
+    }
+    fields.finish(walk);
+    Uplink { anchors }
 }
 
 fn node(mut fields: Fields<'_>, fallback: &Fallback, walk: &mut Walk) -> Node {
@@ -157,7 +198,7 @@ fn path(value: &Value<'_>, walk: &mut Walk) -> Option<PathBuf> {
         walk.error(value, format!("{} is empty: write a path", value.label()));
         return None;
     }
-    Some(PathBuf::from(text))
+    Some(walk.resolve(value, text))
 }
 
 /// A key that may be left empty, as a template does it: `tokenFile: ""`.

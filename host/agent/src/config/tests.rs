@@ -35,6 +35,7 @@ fn every_key_has_a_default() {
     assert_eq!((config.log.level, config.log.format), (Level::Info, Format::Text));
     assert_eq!(config.shutdown.grace, Duration::from_secs(10));
     assert!(config.influx.is_empty() && config.secrets.is_empty() && config.http.token_file.is_none());
+    assert!(config.uplink.anchors.is_empty() && config.self_check.enabled);
 }
 
 const WHOLE: &str = "node: {name: node-a, cluster: prod, zone: eu-1a, ip: 10.0.0.7, labels: {disk: ssd, kubernetes.io/arch: amd64}}
@@ -49,6 +50,7 @@ limits: {runs: 10, memory: 64Mi}
 trust: {require: none}
 log: {level: debug, format: json}
 shutdown: {grace: 20s}
+uplink: {anchors: [dns, gateway]}
 ";
 
 #[test]
@@ -72,6 +74,7 @@ fn everything_is_read() {
     assert_eq!(old.flush_interval, Duration::from_secs(10));
     assert_eq!(config.store.transitions_max_age, Duration::from_hours(720));
     assert_eq!(config.secrets["shop"], Secret::File("/run/secrets/shop-token".into()));
+    assert_eq!(config.uplink.anchors.iter().map(CheckName::as_str).collect::<Vec<_>>(), ["dns", "gateway"]);
     assert_eq!((config.log.level, config.log.format), (Level::Debug, Format::Json));
 }
 
@@ -113,12 +116,51 @@ fn problems_of_files() {
             "secrets: {A: {file: x}, b: {}, c: {file: x, directory: y}}\n",
             "f:1:11: `A` cannot name a secret: a-z, 0-9 and '-' only\nf:1:28: `b` needs either `file` or `directory`\nf:1:35: `c` needs either `file` or `directory`",
         ),
+        (
+            "uplink: {anchors: [dns, Dns, dns], anchor: x}\n",
+            "f:1:25: `anchors[1]`: check name `Dns` must be 1 to 63 characters of a-z, 0-9 and '-', beginning with a letter or digit\nf:1:30: the check `dns` is here twice\nf:1:36: unknown key `anchor` (did you mean `anchors`?)",
+        ),
+        ("uplink: {anchors: dns}\n", "f:1:19: `anchors` must be a list, not `dns`"),
+        ("peers: {}\n", "f:1:8: `peers` is not built yet: every agent is on its own (leave the section out)"),
+        (
+            "kubernetes: {enabled: true}\n",
+            "f:1:13: `kubernetes` is not built yet: the cluster's API is not asked for anything (leave the section out)",
+        ),
         ("a: 1\na: 2\n", "f:2:1: the key `a` is here twice, first in line 1"),
     ] {
         assert_eq!(told(load(file, &[], &[])), expected, "{file}");
     }
     let big = format!("# {}\n", "x".repeat(1 << 20));
     assert_eq!(told(load(&big, &[], &[])), "f: the file is larger than 1Mi");
+}
+
+#[test]
+fn relative_paths_begin_at_the_folder_of_the_file_that_names_them() {
+    let text = b"paths: {plugins: plugins, checks: ../checks, state: /s}\nhttp: {tokenFile: token}\nsecrets: {a: {file: x}, b: {directory: y}}\ninflux: [{name: i, url: 'http://h', org: o, bucket: b, tokenFile: t}]\n";
+    let load = |path: &str, environment: &[(&str, &str)], flags: &[&str]| {
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        good(Config::load(Some((Path::new(path), text)), environment, flags, "box"))
+    };
+    let config = load("/etc/r/roundsman.yaml", &[], &[]);
+    assert_eq!(config.paths.plugins, Path::new("/etc/r/plugins"));
+    assert_eq!(config.paths.checks, Path::new("/etc/r/../checks"));
+    assert_eq!(config.paths.state, Path::new("/s"));
+    assert_eq!(config.http.token_file.as_deref(), Some(Path::new("/etc/r/token")));
+    assert_eq!(config.secrets["a"], Secret::File("/etc/r/x".into()));
+    assert_eq!(config.secrets["b"], Secret::Directory("/etc/r/y".into()));
+    let token_file = Some(PathBuf::from("/etc/r/t"));
+    assert_eq!(config.influx[0].api, Api::V2 { org: "o".to_owned(), bucket: "b".to_owned(), token_file });
+    // A file that is itself named from the working directory leads there; variables and flags always do.
+    assert_eq!(load("roundsman.yaml", &[], &[]).paths.plugins, Path::new("plugins"));
+    assert_eq!(load("target/run/r.yaml", &[], &[]).paths.plugins, Path::new("target/run/plugins"));
+    let environment = [("ROUNDSMAN_PATHS__PLUGINS", "p"), ("ROUNDSMAN_HTTP", "{tokenFile: t}")];
+    let config = load("/etc/r/roundsman.yaml", &environment, &["paths.checks=c"]);
+    assert_eq!((&*config.paths.plugins, &*config.paths.checks), (Path::new("p"), Path::new("c")));
+    assert_eq!(config.http.token_file.as_deref(), Some(Path::new("t")));
+    // The defaults are absolute.
+    let file = Some((Path::new("/x/f"), &b""[..]));
+    let config = good(Config::load(file, [] as [(OsString, OsString); 0], &[] as &[&str], "box"));
+    assert_eq!(config.paths.state, Path::new("/var/lib/roundsman"));
 }
 
 #[test]
@@ -209,6 +251,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         ("ROUNDSMAN_HTTP__PUBLIC", "[]"),
         ("ROUNDSMAN_LIMITS__RUNS", "7"),
         ("ROUNDSMAN_SECRETS__ETCD__FILE", "/e"),
+        ("ROUNDSMAN_UPLINK__ANCHORS", "[gateway]"),
         ("NODE_NAME", "ignored: the file names the node"),
         ("ROUNDSMANLIKE", "x"),
         ("ROUNDSMAN_CONFIG", "for the command line"),
@@ -224,6 +267,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(config.node.name, "from-file");
     assert_eq!(config.node.labels, BTreeMap::from([("zone".to_owned(), "z".to_owned())]));
     assert_eq!(config.influx[0].name, "e");
+    assert_eq!(config.uplink.anchors, [CheckName::new("gateway").unwrap()]);
     assert_eq!((config.store.max_size, config.store.max_age), (32 << 20, Duration::from_hours(2)));
     assert_eq!((config.limits.runs, config.log.level), (7, Level::Warn));
     assert_eq!(config.secrets["etcd"], Secret::File("/e".into()));
@@ -278,7 +322,7 @@ fn problems_from_outside_name_their_source() {
         ("store.maxAge=1s", "--set store.maxAge: `maxAge` must be from 1m to 3650d, not 1s"),
         (
             "=x",
-            "--set : unknown key `` (known: node, paths, http, influx, store, secrets, limits, trust, log, shutdown)",
+            "--set : unknown key `` (known: node, paths, http, influx, store, secrets, limits, trust, log, shutdown, uplink, selfCheck, peers, kubernetes)",
         ),
     ] {
         assert_eq!(told(load("", &[], &[setting])), expected, "{setting}");
@@ -301,7 +345,8 @@ fn every_key_can_be_set_from_outside_and_none_that_is_not_read() {
         let mut sections = serde_json::Map::new();
         for section in known(&format!("{strange}: 1\n")) {
             let keys = match section.as_str() {
-                "influx" | "secrets" => Vec::new(),
+                // A list, keys of the operator's choice, and what is refused whatever it says.
+                "influx" | "secrets" | "peers" | "kubernetes" => Vec::new(),
                 _ => known(&format!("{section}: {{{strange}: 1}}\n")),
             };
             sections.insert(section, keys.into());
@@ -324,7 +369,7 @@ proptest! {
 
     #[test]
     fn arbitrary_values_never_panic(
-        key in "(node|paths|http|influx|store|secrets|limits|trust|log|shutdown)",
+        key in "(node|paths|http|influx|store|secrets|limits|trust|log|shutdown|uplink|selfCheck)",
         value in "[-a-z0-9{}\\[\\]:,./ \"'$&]{0,60}",
     ) {
         let _outcome = load(&format!("{key}: {value}\n"), &[], &[]);

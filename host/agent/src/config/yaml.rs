@@ -375,10 +375,11 @@ fn text_tag(tag: Option<&Tag>, place: Place) -> Result<bool, Fault> {
 fn refuse_tag(tag: Option<&Tag>, place: Place) -> Result<(), Fault> {
     match tag {
         None => Ok(()),
-        Some(tag) => Err(fault(
+        Some(tag) => Err(Fault {
             place,
-            format!("the tag `{}` means nothing here", roundsman_model::name::excerpt(&tag.original())),
-        )),
+            message: format!("the tag `{}` means nothing here", roundsman_model::name::excerpt(&tag.original())),
+            hint: Some("what begins with `!` and is meant as text stands in quotes".to_owned()),
+        }),
     }
 }
 

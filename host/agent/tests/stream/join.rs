@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use roundsman_model::key::Key;
 use roundsman_model::record::{Blame, Origin, Point, Record, Status, Value};
-use roundsman_model::state::{Standing, State};
+use roundsman_model::state::{Change, Quiet, Standing, State};
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Config, Cursor, MAX_ROWS, RecordRow, Restored, Store, TransitionRow};
 
-use crate::scene::{LABEL, Scene};
+use crate::scene::{LABEL, OWN, Scene};
 use crate::support::servers::{Server, request};
 use crate::support::{CLUSTER, NODE, eventually_some};
 
@@ -92,14 +92,18 @@ impl Left {
             }
         }
         for row in &self.transitions {
-            let (measurement, time) = ("transition".to_owned(), row.change.at.0);
-            let fields = [
+            let (measurement, time) = ("transition".to_owned(), row.time.0);
+            let mut fields = named([
                 ("from", Field::Integer(row.change.from as i64)),
                 ("to", Field::Integer(row.change.to as i64)),
                 ("since", Field::Integer(row.change.since.0)),
                 ("summary", Field::Text(row.summary.to_string())),
-            ];
-            put(Identity { measurement, tags: host_tags(scene, &row.key), time }, named(fields));
+            ]);
+            let quiet = row.change.quiet.map(|quiet| ("quiet", quiet.as_str()));
+            for (name, text) in quiet.into_iter().chain(row.finding.as_deref().map(|finding| ("finding", finding))) {
+                fields.insert(name.to_owned(), Field::Text(text.to_owned()));
+            }
+            put(Identity { measurement, tags: host_tags(scene, &row.key), time }, fields);
         }
         points
     }
@@ -115,7 +119,8 @@ impl Left {
             let counts = subject.counts;
             let records: Vec<&Record> =
                 self.records.iter().map(|row| &row.record).filter(|record| record.key == *key).collect();
-            let transitions: Vec<_> = self.transitions.iter().filter(|row| row.key == *key).collect();
+            let own = |row: &&TransitionRow| row.key == *key && row.finding.is_none();
+            let transitions: Vec<_> = self.transitions.iter().filter(own).collect();
             assert!(records.is_sorted_by(|a, b| a.time < b.time), "{key}: time goes forward");
             assert!(transitions.is_sorted_by(|a, b| a.change.at < b.change.at), "{key}: time goes forward");
             assert_eq!(subject.high_water, records.last().expect("there is one").time, "{key}");
@@ -124,7 +129,8 @@ impl Left {
             let begin = transitions.first().unwrap_or_else(|| panic!("{key} never left pending")).change;
             assert_eq!(begin.from, State::Pending, "{key}");
             let ticks: Vec<i64> = records.iter().filter(|r| r.origin == Origin::Schedule).map(|r| r.time.0).collect();
-            let period = i64::try_from(scene.check(key.check.as_str()).period.as_nanos()).expect("it is short");
+            let interval = scene.check(key.check.as_str()).period;
+            let period = i64::try_from(interval.as_nanos()).expect("it is short");
             let on_grid = |tick: &i64| (tick - ticks[0]) % period == 0;
             assert!(ticks.iter().all(on_grid), "{key}: a tick is off the grid");
             let number = |at: Timestamp| (at.0 - ticks[0]).div_euclid(period);
@@ -133,7 +139,7 @@ impl Left {
             assert_eq!(counts.run, ticks.len() as u64, "{key}: a run has a record, a record has a run");
             assert!(ticks.last() <= Some(&subject.last_tick.0), "{key}");
             let behind = newest.since(subject.last_tick);
-            assert!(behind < crate::support::DEADLINE / 6, "{key} is {behind:?} behind the others");
+            assert!(behind < crate::support::DEADLINE / 6 + interval, "{key} is {behind:?} behind the others");
             replay(scene, key, begin.since, &records, &transitions);
             for (sum, count) in [
                 (&mut sums.due, counts.due),
@@ -156,10 +162,11 @@ fn replay(scene: &Scene, key: &Key, begin: Timestamp, records: &[&Record], trans
     let mut standing = Standing::pending(begin);
     let mut changes = Vec::new();
     for record in records {
-        let (next, change) = standing.apply(record.status, thresholds, record.time);
+        let (next, change) = standing.apply(record.status, record.blame, thresholds, record.time);
         assert_eq!(record.standing, next, "{key} at {}", record.time);
         standing = next;
-        changes.extend(change);
+        let quiet = next.flap.is_flapping().then_some(Quiet::Flapping);
+        changes.extend(change.map(|change| Change { quiet, ..change }));
     }
     let written: Vec<_> = transitions.iter().map(|row| row.change).collect();
     assert_eq!(written, changes, "{key}");
@@ -167,16 +174,19 @@ fn replay(scene: &Scene, key: &Key, begin: Timestamp, records: &[&Record], trans
 
 fn host_tags(scene: &Scene, key: &Key) -> BTreeMap<String, String> {
     let plugin = scene.check(key.check.as_str()).plugin;
-    let mut tags = BTreeMap::new();
-    for (name, value) in
-        [("cluster", CLUSTER), ("host", NODE), ("check", key.check.as_str()), ("plugin", plugin), LABEL]
-    {
-        tags.insert(name.to_owned(), value.to_owned());
+    let mut tags =
+        named_texts([("cluster", CLUSTER), ("host", NODE), ("check", key.check.as_str()), ("plugin", plugin)]);
+    if plugin != OWN {
+        tags.extend(named_texts([LABEL]));
     }
     if let Some(target) = &key.target {
         tags.insert("target".to_owned(), target.to_string());
     }
     tags
+}
+
+fn named_texts<const N: usize>(texts: [(&str, &str); N]) -> BTreeMap<String, String> {
+    texts.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
 fn fields(record: &Record) -> BTreeMap<String, Field> {

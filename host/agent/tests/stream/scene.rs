@@ -1,16 +1,19 @@
-//! What the agent looks at: 45 checks, and the local servers of which some fail now and then.
+//! What the agent looks at: 45 checks, itself, and the local servers of which some fail now and then.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use roundsman_model::state::Thresholds;
+use roundsman_model::state::Confirm;
 
 use crate::support::servers::mock::{Asked, Mock, Reply};
 use crate::support::{Agent, Place, eventually};
 
 /// The label of every check: nothing but what line protocol has to escape.
 pub(crate) const LABEL: (&str, &str) = ("team", "Öl, Gas = 1 \"x\"");
+
+/// The agent's own check, and its plugin.
+pub(crate) const OWN: &str = "roundsman";
 
 const PLUGINS: [&str; 4] = ["http", "tcp", "load", "disk"];
 /// How long a flaky page is well, and then how long it is ill.
@@ -33,7 +36,7 @@ pub(crate) struct Check {
     pub(crate) plugin: &'static str,
     pub(crate) period: Duration,
     pub(crate) targets: Vec<(&'static str, String)>,
-    pub(crate) thresholds: Thresholds,
+    pub(crate) thresholds: Confirm,
     /// The rest, as it is written.
     more: String,
 }
@@ -47,7 +50,7 @@ impl Scene {
         let refused = closed.local_addr().expect("it is bound");
         let checks = checks(&pages.url(), pages.address, refused);
         let place = Place::with_plugins(&PLUGINS);
-        place.configure(config);
+        place.configure(&format!("{config}\nselfCheck: {{enabled: true}}"));
         Self { place, checks, _pages: pages, _closed: closed }
     }
 
@@ -76,7 +79,7 @@ impl Scene {
 
     fn yaml(&self) -> String {
         let mut yaml = format!("defaults:\n  labels: {{{}: '{}'}}\nchecks:\n", LABEL.0, LABEL.1);
-        for check in &self.checks {
+        for check in self.checks.iter().filter(|check| check.name != OWN) {
             let targets: Vec<String> = check
                 .targets
                 .iter()
@@ -106,7 +109,7 @@ fn checks(pages: &str, open: SocketAddr, closed: SocketAddr) -> Vec<Check> {
     let mut all = Vec::new();
     let mut add = |name: String, plugin, ms, failure, addresses: &[&String], more: &str| {
         let targets = ["eu", "us"].into_iter().zip(addresses.iter().map(|address| (*address).clone())).collect();
-        let thresholds = Thresholds { success: 1 + failure / 3, failure };
+        let thresholds = Confirm { success: 1 + failure / 3, failure };
         let period = Duration::from_millis(ms);
         all.push(Check { name, plugin, period, targets, thresholds, more: more.to_owned() });
     };
@@ -134,7 +137,7 @@ fn checks(pages: &str, open: SocketAddr, closed: SocketAddr) -> Vec<Check> {
     assert_eq!(all.len(), 40);
     let mut add = |name: &str, plugin, ms, failure, addresses: &[&String], more: &str| {
         let targets = ["eu"].into_iter().zip(addresses.iter().map(|address| (*address).clone())).collect();
-        let (thresholds, period) = (Thresholds { success: 1, failure }, Duration::from_millis(ms));
+        let (thresholds, period) = (Confirm { success: 1, failure }, Duration::from_millis(ms));
         all.push(Check { name: name.to_owned(), plugin, period, targets, thresholds, more: more.to_owned() });
     };
     add("fast-page", "http", 100, 3, &[&pages], &http("/ok", ""));
@@ -142,7 +145,14 @@ fn checks(pages: &str, open: SocketAddr, closed: SocketAddr) -> Vec<Check> {
     add("fast-load", "load", 200, 3, &[], load);
     add("fast-disk", "disk", 200, 3, &[], disk);
     add("fast-flaky", "http", 250, 3, &[&pages], &http("/flaky/9", ", retryInterval: 80ms"));
+    all.push(own());
     all
+}
+
+/// The check by which the agent looks at itself, which nobody configures.
+fn own() -> Check {
+    let (period, thresholds) = (Duration::from_secs(10), Confirm { success: 1, failure: 3 });
+    Check { name: OWN.to_owned(), plugin: OWN, period, targets: Vec::new(), thresholds, more: String::new() }
 }
 
 /// `/flaky/<n>` is ill in every other spell; neighbours are ill in turn.

@@ -153,13 +153,15 @@ impl Place {
         replace(&self.checks().join(file), yaml.as_bytes());
     }
 
-    /// Writes roundsman.yaml anew: `more` are further sections, beside node, paths and http.
+    /// Writes roundsman.yaml anew: `more` are further sections, beside node, paths and http. Unless they ask for it, the
+    /// agent does not look at itself: on a busy machine it would have something to say.
     pub fn configure(&self, more: &str) {
         let root = self.path().display();
+        let own = if more.contains("selfCheck:") { "" } else { "selfCheck: {enabled: false}\n" };
         let yaml = format!(
             "node: {{name: {NODE}, cluster: {CLUSTER}}}\n\
              paths: {{plugins: {root}/plugins, checks: {root}/checks, state: {root}/state}}\n\
-             http: {{listen: \"127.0.0.1:0\"}}\n{more}\n"
+             http: {{listen: \"127.0.0.1:0\"}}\n{own}{more}\n"
         );
         self.configure_whole(&yaml);
     }

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName, is_series_name};
 use roundsman_model::record::Origin;
-use roundsman_model::state::{Standing, State};
+use roundsman_model::state::{Change, Quiet, Standing, State};
+use roundsman_store::TagSet;
 
 use super::*;
 
@@ -25,7 +26,7 @@ fn sample() -> Record {
         blame: Blame::Target,
         code: None,
         summary: "200 OK".into(),
-        standing: Standing { state: State::Ok, since: Timestamp(0), soft: None },
+        standing: Standing { state: State::Ok, ..Standing::pending(Timestamp(0)) },
         attempt: 1,
         latency_ns: Some(1_250_000),
         duration_ns: 3_000_000,
@@ -34,6 +35,7 @@ fn sample() -> Record {
         interval_ns: 500_000_000,
         points: Vec::new(),
         findings: Vec::new(),
+        suspect: false,
     }
 }
 
@@ -69,16 +71,17 @@ fn the_line_of_a_check() {
         blame: Blame::Plugin,
         code: Some("trap".into()),
         summary: "unreachable\nexecuted \"x\\\"".into(),
-        standing: Standing { state: State::Pending, since: Timestamp(0), soft: None },
+        standing: Standing::pending(Timestamp(0)),
         latency_ns: None,
         attempt: 3,
+        suspect: true,
         ..sample()
     };
     assert_eq!(
         lines(&failed),
         [format!(
             "{key} status=3i,state=4i,duration_ms=3.0,lag_ms=0.4,interval_s=0.5,attempt=3i,blame=\"plugin\",\
-             summary=\"unreachable executed \\\"x\\\\\\\"\",code=\"trap\" 1700000000000000000"
+             summary=\"unreachable executed \\\"x\\\\\\\"\",code=\"trap\",suspect=true 1700000000000000000"
         )]
     );
 }
@@ -144,15 +147,44 @@ fn equal_lines_get_different_times() {
     assert!(lines(&record)[8].contains(" subject=\"/var\",status=2i,summary=\"full\" "));
 }
 
+fn transition_row(change: Change, time: i64, finding: Option<&str>) -> TransitionRow {
+    TransitionRow {
+        id: 1,
+        key: sample().key,
+        plugin: sample().plugin,
+        tags: TagSet::new(TAGS),
+        encoder: ENCODER_VERSION,
+        time: Timestamp(time),
+        finding: finding.map(Arc::from),
+        change,
+        summary: "gone".into(),
+        record: 0,
+    }
+}
+
 #[test]
-fn the_line_of_a_transition() {
-    let change = Change { from: State::Ok, to: State::Critical, since: Timestamp(5), at: Timestamp(77) };
-    let mut out = Vec::new();
-    assert_eq!(transition(TAGS, &change, "gone", &mut out), 1);
-    assert_eq!(
-        String::from_utf8(out).unwrap(),
-        "transition,check=shop,cluster=c,host=n1,plugin=http from=0i,to=2i,since=5i,summary=\"gone\" 77\n"
-    );
+fn lines_of_transitions() {
+    let change = Change { from: State::Ok, to: State::Critical, since: Timestamp(5), at: Timestamp(77), quiet: None };
+    let stale = Change { to: State::Stale, quiet: Some(Quiet::Flapping), ..change };
+    let skipped = Change { from: State::Stale, to: State::Skipped, quiet: Some(Quiet::Shadow), ..change };
+    for (row, expected) in [
+        (transition_row(change, 77, None), "from=0i,to=2i,since=5i,summary=\"gone\" 77"),
+        // The instant is that of the row: several changes of one moment do not replace each other.
+        (
+            transition_row(change, 79, Some("/v \"a\"")),
+            r#"from=0i,to=2i,since=5i,summary="gone",finding="/v \"a\"" 79"#,
+        ),
+        (transition_row(stale, 77, None), "from=0i,to=6i,since=5i,summary=\"gone\",quiet=\"flapping\" 77"),
+        (
+            transition_row(skipped, 78, Some("x")),
+            "from=6i,to=5i,since=5i,summary=\"gone\",quiet=\"shadow\",finding=\"x\" 78",
+        ),
+    ] {
+        let mut out = Vec::new();
+        assert_eq!(transition(&row, &mut out), 1);
+        let key = "transition,check=shop,cluster=c,host=n1,plugin=http";
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{key} {expected}\n"));
+    }
 }
 
 // ---- against the parser ----
@@ -222,7 +254,7 @@ fn reads(value: &Value) -> FieldValue<'_> {
 fn compare(line: &influxdb_line_protocol::ParsedLine<'_>, row: &BTreeMap<String, String>, point: &Point) {
     let series = &point.series;
     let renamed = line.series.measurement == format!("series_{series}");
-    assert!(line.series.measurement == *series || (renamed && HOST_MEASUREMENTS.contains(&series.as_str())));
+    assert!(line.series.measurement == *series || (renamed && RESERVED_SERIES.contains(&series.as_str())));
     for (key, value) in row.iter().filter(|(key, value)| is_series_name(key) && !value.is_empty()) {
         let taken = ["status", "to", "up"].contains(&key.as_str());
         let key = if taken { format!("label_{key}") } else { key.clone() };

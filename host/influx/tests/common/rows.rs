@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roundsman_model::counts::Counts;
 use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName};
-use roundsman_model::record::{Blame, Origin, Point, Record, Status, Value};
+use roundsman_model::record::{Blame, Origin, Point, Record, Status, Story, Value};
 use roundsman_model::state::{Change, Standing, State};
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Config, Entry, Recorded, Store, TagSet};
@@ -34,7 +34,7 @@ pub fn record(check: &str, i: i64, summary: &str) -> Record {
         blame: Blame::Target,
         code: None,
         summary: summary.into(),
-        standing: Standing { state: State::Ok, since: time, soft: None },
+        standing: Standing { state: State::Ok, ..Standing::pending(time) },
         attempt: 1,
         latency_ns: Some(1_500_000),
         duration_ns: 2_000_000,
@@ -47,6 +47,7 @@ pub fn record(check: &str, i: i64, summary: &str) -> Record {
             fields: vec![("total_ms".to_owned(), Value::Real(i as f64)), ("size".to_owned(), Value::Integer(i))],
         }],
         findings: Vec::new(),
+        suspect: false,
     }
 }
 
@@ -60,8 +61,8 @@ pub fn tags(record: &Record) -> TagSet {
 pub fn entry(record: Record, change: Option<Change>) -> Entry {
     let (tags, last_tick) = (tags(&record), record.time);
     let counts = Counts { due: 1, run: 1, ..Counts::default() };
-    let (memory, log) = (Vec::new(), Vec::new());
-    Entry::Record(Box::new(Recorded { record, tags, change, memory, counts, last_tick, log }))
+    let (findings, memory, story) = (Vec::new(), Vec::new(), Story::default());
+    Entry::Record(Box::new(Recorded { record, tags, change, findings, memory, counts, last_tick, story }))
 }
 
 /// A store with one destination, and what counts its rows.

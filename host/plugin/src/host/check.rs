@@ -1,11 +1,10 @@
 //! `roundsman:check`: context, report, log and state; all answered from the run itself.
 
-use roundsman_model::record::{Status, Value};
+use roundsman_model::record::{Level, Status, Value};
 use wasmtime::Result;
 
 use crate::bindings::roundsman::check::{context, log, report, state, types};
 use crate::gather::Refused;
-use crate::job::Level;
 use crate::state::RunState;
 
 impl types::Host for RunState {}

@@ -10,7 +10,10 @@ use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use crate::bindings::roundsman::net::{http, types};
+use crate::calls::{CallId, Came, nanoseconds};
+use crate::host::explain;
 use crate::state::RunState;
+use crate::trace::Trace;
 
 /// A request that a guest draws up, and what its last `send` saw.
 #[derive(Debug)]
@@ -77,6 +80,46 @@ fn size_of(response: &probe::Response) -> usize {
     response.body.len() + headers.sum::<usize>()
 }
 
+/// A call under way. A run that is cut drops it where it stands, which is then noted with its phase.
+struct Watched {
+    trace: Trace,
+    id: CallId,
+    course: Option<probe::Trace>,
+}
+
+impl Watched {
+    fn begin(trace: &Trace, call: &probe::Request) -> Self {
+        Self { trace: trace.clone(), id: trace.begin(&call.brief(), None), course: Some(probe::Trace::begin()) }
+    }
+
+    fn course(&mut self) -> &mut probe::Trace {
+        self.course.get_or_insert_with(probe::Trace::begin)
+    }
+
+    fn end(mut self, result: std::result::Result<probe::Response, Failure>) -> probe::Exchange {
+        let exchange = self.course.take().unwrap_or_else(probe::Trace::begin).finish(result);
+        self.trace.end(self.id, came(&exchange));
+        exchange
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(course) = self.course.take() {
+            self.trace.end(self.id, came(&course.cut()));
+        }
+    }
+}
+
+fn came(exchange: &probe::Exchange) -> Came {
+    let (result, failed) = match &exchange.result {
+        Ok(response) => (response.status.to_string(), false),
+        Err(failure) => (explain(failure), true),
+    };
+    let phases = exchange.phases().map(|(phase, time)| (phase.to_owned(), nanoseconds(time))).collect();
+    Came { result, failed, phases }
+}
+
 impl http::Host for RunState {}
 impl types::Host for RunState {}
 
@@ -129,7 +172,10 @@ impl http::HostRequest for RunState {
     async fn send(&mut self, request: Resource<Request>) -> Result<Result<Resource<Response>, types::Failure>> {
         let Request { request: call, what, .. } = self.table.get(&request)?;
         let (call, before) = (call.clone(), self.trace.dial(Some(what.clone())));
-        let exchange = self.probe.http(&self.job.assignment.grants, &call, self.host_deadline).await;
+        let mut watched = Watched::begin(&self.trace, &call);
+        let grants = &self.job.assignment.grants;
+        let result = self.probe.http_traced(grants, &call, self.host_deadline, watched.course()).await;
+        let exchange = watched.end(result);
         let seen = &mut self.table.get_mut(&request)?.seen;
         seen.timings = exchange.timings;
         seen.peer = exchange.peer;

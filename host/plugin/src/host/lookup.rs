@@ -13,6 +13,8 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, SocketError, subscribe};
 use wasmtime_wasi::sockets::WasiSocketsView;
 
 use crate::bindings::wasi::sockets::ip_name_lookup::{Host, HostResolveAddressStream};
+use crate::calls::Came;
+use crate::host::explain;
 use crate::state::RunState;
 
 /// A look-up under way, or its answer.
@@ -33,9 +35,11 @@ impl Host for RunState {
         self.table.get(&network)?;
         let (probe, grants) = (self.probe.clone(), self.job.assignment.grants.clone());
         let (trace, deadline) = (self.trace.clone(), self.host_deadline);
+        let call = trace.begin(&format!("look up {name}"), None);
         let asked = Box::pin(async move {
             let mut seen = Seen::default();
             let answer = probe.lookup(&grants, &name, deadline, &mut seen).await;
+            trace.end(call, came(&answer));
             match answer {
                 Ok(addresses) if trace.saw(seen) => Ok(addresses),
                 Ok(_) => Err(ErrorCode::TemporaryResolverFailure),
@@ -65,6 +69,13 @@ impl network::Host for RunState {
 impl network::HostNetwork for RunState {
     fn drop(&mut self, network: Resource<Network>) -> Result<()> {
         network::HostNetwork::drop(&mut self.sockets(), network)
+    }
+}
+
+fn came(answer: &std::result::Result<Vec<IpAddr>, Failure>) -> Came {
+    match answer {
+        Ok(addresses) => Came::well(format!("{} addresses", addresses.len())),
+        Err(failure) => Came::to_nothing(explain(failure)),
     }
 }
 

@@ -3,12 +3,14 @@
 #![allow(unreachable_pub, reason = "the generated bindings re-export the types of handles")]
 
 pub(crate) mod check;
+mod connect;
 mod files;
 pub(crate) mod http;
 pub(crate) mod lookup;
 pub(crate) mod system;
 mod wasi;
 
+use roundsman_probe::failure::Failure;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::roundsman::{check as own, host, net};
@@ -26,4 +28,9 @@ pub(crate) fn link(linker: &mut Linker<RunState>) -> wasmtime::Result<()> {
     net::http::add_to_linker::<_, Own>(linker, |s| s)?;
     host::system::add_to_linker::<_, Own>(linker, |s| s)?;
     wasi::link(linker)
+}
+
+/// A failure as it stands in the story of a run: `timeout in connect: …`.
+fn explain(failure: &Failure) -> String {
+    format!("{} in {}: {}", failure.code, failure.phase, failure.message)
 }

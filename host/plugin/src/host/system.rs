@@ -2,10 +2,12 @@
 
 use roundsman_probe::failure::{Failure, code};
 use roundsman_probe::system as probe;
+use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use crate::bindings::roundsman::host::system;
+use crate::host::explain;
 use crate::state::RunState;
 
 /// One mounted filesystem.
@@ -17,6 +19,13 @@ pub struct Mount(probe::Mount);
 pub struct Usage(probe::Usage);
 
 impl RunState {
+    /// For the story: a kernel that answers needs no words.
+    fn note_failed<T>(&self, begun: Instant, what: &str, of: Option<&str>, answer: &std::result::Result<T, Failure>) {
+        if let Err(failure) = answer {
+            self.trace.failed(begun, &[what, of.unwrap_or_default()].join(" "), explain(failure));
+        }
+    }
+
     /// An answer of the kernel for the guest; a refusal is remembered for the record.
     fn answer<T>(&self, answer: std::result::Result<T, Failure>) -> std::result::Result<T, system::Failure> {
         answer.map_err(|failure| {
@@ -30,7 +39,9 @@ impl RunState {
 
 impl system::Host for RunState {
     async fn mounts(&mut self) -> Result<std::result::Result<Vec<Resource<Mount>>, system::Failure>> {
+        let begun = Instant::now();
         let mounts = self.probe.mounts(&self.job.assignment.grants, self.host_deadline).await;
+        self.note_failed(begun, "mounts", None, &mounts);
         let mounts = match self.answer(mounts) {
             Ok(mounts) => mounts,
             Err(failure) => return Ok(Err(failure)),
@@ -40,7 +51,9 @@ impl system::Host for RunState {
     }
 
     async fn usage(&mut self, path: String) -> Result<std::result::Result<Resource<Usage>, system::Failure>> {
+        let begun = Instant::now();
         let usage = self.probe.usage(&self.job.assignment.grants, &path, self.host_deadline).await;
+        self.note_failed(begun, "usage", Some(&path), &usage);
         match self.answer(usage) {
             Ok(usage) => Ok(Ok(self.table.push(Usage(usage))?)),
             Err(failure) => Ok(Err(failure)),

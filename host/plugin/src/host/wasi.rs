@@ -3,6 +3,7 @@
 //! It is Wasmtime's, except for what it does not bound or tell: names are looked up by our own resolver (`lookup`),
 //! files are fenced (`files`), sockets are counted, and we know whether a guest waits for the network or is asleep.
 
+use tokio::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -51,7 +52,7 @@ pub(super) fn link(l: &mut Linker<RunState>) -> Result<()> {
     sockets::instance_network::add_to_linker::<S, WasiSockets>(l, S::sockets)?;
     network::add_to_linker::<S, WasiSockets>(l, &network::LinkOptions::default(), S::sockets)?;
     ip_name_lookup::add_to_linker::<S, Own>(l, |s| s)?;
-    Ok(())
+    super::connect::link(l)
 }
 
 /// The handles of a run, as wasi:io wants them.
@@ -71,6 +72,11 @@ impl RunState {
     fn room_for_socket(&mut self) -> SocketResult<()> {
         let open = open_handles::<TcpSocket>(&mut self.table) + open_handles::<UdpSocket>(&mut self.table);
         if open < MAX_SOCKETS { Ok(()) } else { Err(ErrorCode::NewSocketLimit.into()) }
+    }
+
+    fn awake(&mut self) {
+        self.asleep = false;
+        self.waiting = None;
     }
 
     /// A pollable that waits for a clock: remembered, so that sleep can be told from waiting for a peer.
@@ -117,8 +123,9 @@ impl monotonic_clock::Host for RunState {
 impl poll::Host for RunState {
     async fn poll(&mut self, list: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
         self.asleep = list.iter().all(|pollable| self.clocks.contains(&pollable.rep()));
+        self.waiting = Some(Instant::now());
         let ready = poll::Host::poll(&mut self.table, list).await;
-        self.asleep = false;
+        self.awake();
         ready
     }
 }
@@ -130,8 +137,9 @@ impl poll::HostPollable for RunState {
 
     async fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
         self.asleep = self.clocks.contains(&pollable.rep());
+        self.waiting = Some(Instant::now());
         let ready = poll::HostPollable::block(&mut self.table, pollable).await;
-        self.asleep = false;
+        self.awake();
         ready
     }
 

@@ -16,8 +16,8 @@ const AT_ONCE: usize = 8;
 
 #[test]
 fn two_hundred_hostile_runs_beside_a_good_plugin() {
-    let silent = peers::silent();
     let bench = bench();
+    let silent = peers::silent();
     let (hostile, good) = (bench.load(&guest("hostile")).unwrap(), bench.load(&guest("noop")).unwrap());
     let over = Arc::new(AtomicBool::new(false));
     let neighbour = {

@@ -46,8 +46,8 @@ fn nothing_is_granted() {
 
 #[test]
 fn a_directory() {
-    let (_root, at) = tree();
     let bench = bench();
+    let (_root, at) = tree();
     let plugin = bench.load(&guest("hostile")).unwrap();
     let run = |what: &str, name: &str| bench.run(&plugin, &Run::what(what, at(name).display()).file(at("granted")));
     for (what, name, says) in [
@@ -87,8 +87,8 @@ fn a_directory() {
 
 #[test]
 fn a_single_file() {
-    let (_root, at) = tree();
     let bench = bench();
+    let (_root, at) = tree();
     let plugin = bench.load(&guest("hostile")).unwrap();
     let run = |what: &str, name: &str| {
         let run = Run::what(what, at(name).display()).file(at("granted/file")).file(at("granted/out"));
@@ -113,11 +113,15 @@ fn a_single_file() {
 
 #[test]
 fn what_is_granted_and_not_there() {
-    let (_root, at) = tree();
     let bench = bench();
+    let (_root, at) = tree();
     let plugin = bench.load(&guest("hostile")).unwrap();
     let run = Run::what("read-file", at("granted/file").display()).file(at("missing")).file(at("granted/file"));
     let report = bench.run(&plugin, &run);
     assert_outcome(&report, Status::Ok, "content");
-    assert!(report.log.iter().any(|line| line.text.starts_with("granted, but not there: ")), "{:?}", report.log);
+    assert!(
+        report.story.log.iter().any(|line| line.text.starts_with("granted, but not there: ")),
+        "{:?}",
+        report.story.log
+    );
 }

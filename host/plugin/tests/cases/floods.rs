@@ -26,7 +26,7 @@ fn what_is_too_much_is_dropped_or_refused() {
     ] {
         let report = bench.run(&plugin, &Run::what(what, with));
         assert_outcome(&report, status, says);
-        assert!(report.summary.len() <= 1024 && report.log.len() <= 50, "{what}: {report:?}");
+        assert!(report.summary.len() <= 1024 && report.story.log.len() <= 50, "{what}: {report:?}");
         assert!(report.points.len() + report.findings.len() <= 1000, "{what}");
         assert!(report.memory_changes.len() <= 64, "{what}: {}", report.memory_changes.len());
         assert!(!report.summary.chars().any(char::is_control), "{what}: {:?}", report.summary);
@@ -47,7 +47,7 @@ fn what_is_far_too_much_ends_the_run() {
     ] {
         let report = bench.run(&plugin, &Run { limits, ..Run::what(what, with) });
         assert_unknown(&report, Blame::Plugin, code, says);
-        assert!(report.log.len() <= 50, "{what}");
+        assert!(report.story.log.len() <= 50, "{what}");
     }
 }
 
@@ -58,7 +58,7 @@ fn output_is_one_budget() {
     let limits = Limits { output: 2 << 10, points: 1_000_000, ..Run::new().limits };
     for what in ["points", "findings", "log", "print-and-panic"] {
         let report = bench.run(&plugin, &Run { limits, ..Run::what(what, "") });
-        let logged: usize = report.log.iter().map(|line| line.text.len()).sum();
+        let logged: usize = report.story.log.iter().map(|line| line.text.len()).sum();
         let found: usize = report.findings.iter().map(|f| f.subject.len() + f.summary.len()).sum();
         let points = report.points.len() * "guestvalue12345678".len();
         assert!(logged + found + points <= 2 << 10, "{what}: {logged} + {found} + {points}");

@@ -37,6 +37,19 @@ fn loops_end_wherever_they_are() {
     assert_unknown(&spin, Blame::Plugin, "cpu", "50ms");
 }
 
+/// What interrupts guests rests while there are none, and must be there for the next one at once.
+#[test]
+fn a_loop_that_begins_while_the_ticker_rests() {
+    let bench = bench();
+    let plugin = bench.load(&Parts { run: LOOP, ..Parts::default() }.bytes()).unwrap();
+    for _ in 0..3 {
+        crate::support::eventually("nothing runs", || bench.engine.rests());
+        let report = bench.run(&plugin, &Run { limits: CPU, ..Run::new() });
+        assert_unknown(&report, Blame::Plugin, "cpu", "50ms");
+        assert!(report.cpu < CPU.cpu + 10 * Duration::from_millis(10), "{report:?}");
+    }
+}
+
 /// A start function runs for `describe` first: it may not even get so far as to be a plugin.
 #[test]
 fn loops_before_the_first_run() {

@@ -12,8 +12,8 @@ const SHORT: Duration = Duration::from_millis(400);
 
 #[test]
 fn what_is_not_granted() {
-    let echo = peers::echo();
     let bench = bench();
+    let echo = peers::echo();
     let plugin = bench.load(&guest("hostile")).unwrap();
     let (tcp, udp) = (format!("tcp://{echo}"), format!("udp://{echo}"));
     let fetched = format!("http://{echo}/");
@@ -40,8 +40,8 @@ fn what_is_not_granted() {
 
 #[test]
 fn what_is_granted() {
-    let (echo, http) = (peers::echo(), peers::http());
     let bench = bench();
+    let (echo, http) = (peers::echo(), peers::http());
     let plugin = bench.load(&guest("hostile")).unwrap();
     let line = format!("tcp://{echo}");
     let report = bench.run(&plugin, &Run::what("echo", echo).network(&line));
@@ -84,8 +84,8 @@ fn assert_no_answer(report: &Report, peer: &str) {
 
 #[test]
 fn peers_that_do_not_answer() {
-    let (silent, udp) = (peers::silent(), peers::silent_udp());
     let bench = bench();
+    let (silent, udp) = (peers::silent(), peers::silent_udp());
     let plugin = bench.load(&guest("hostile")).unwrap();
     let granted = |what: &str| Run::what(what, silent).network(format!("tcp://{silent}")).within(SHORT);
     assert_no_answer(&bench.run(&plugin, &granted("read")), &format!("tcp://{silent}"));
@@ -107,8 +107,8 @@ fn peers_that_do_not_answer() {
 /// Having talked to its target once does not make a plugin's own failure the target's.
 #[test]
 fn plugins_that_go_astray_after_they_have_dialled() {
-    let (echo, silent) = (peers::echo(), peers::silent());
     let bench = bench();
+    let (echo, silent) = (peers::echo(), peers::silent());
     let plugin = bench.load(&guest("hostile")).unwrap();
     for (what, peer, says) in [
         ("connect-and-sleep", echo, "it was asleep"),
@@ -122,4 +122,57 @@ fn plugins_that_go_astray_after_they_have_dialled() {
     let for_ever = Run::what("fetch-for-ever", &url).network(format!("http://{silent}")).within(SHORT);
     // Cut within a call or between two: the host cannot tell it from patience, but it ends.
     assert_eq!(bench.run(&plugin, &for_ever).code.as_deref(), Some("timeout"));
+}
+
+/// What explains an outage: what was being asked, in which phase, and for how long.
+#[test]
+fn what_was_called_is_told() {
+    let bench = bench();
+    let (echo, silent, http, closed) = (peers::echo(), peers::silent(), peers::http(), peers::closed());
+    let plugin = bench.load(&guest("hostile")).unwrap();
+    let run = |what: &str, with: String, scheme: &str, peer: std::net::SocketAddr| {
+        let run = Run::what(what, with).network(format!("{scheme}://{peer}")).within(SHORT);
+        bench.run(&plugin, &run).story.calls
+    };
+    let brief = |calls: &[roundsman_model::record::Call]| -> Vec<(String, String)> {
+        calls.iter().map(|call| (call.what.clone(), call.result.clone())).collect()
+    };
+    let pair = |what: String, result: &str| (what, result.to_owned());
+
+    let calls = run("fetch", format!("http://{http}/a?secret=1#part"), "http", http);
+    assert_eq!(brief(&calls), [pair(format!("GET http://{http}/a"), "200")]);
+    assert_eq!(phases(&calls[0]), ["connect", "first-byte", "transfer"]);
+
+    let calls = run("fetch", format!("http://{silent}/"), "http", silent);
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    let says = format!("timeout in first-byte: {silent} took the request and does not answer (after ");
+    assert!(calls[0].result.starts_with(&says), "{calls:?}");
+    assert_eq!(phases(&calls[0]), ["connect", "first-byte"]);
+    let waited = calls[0].phases[1].1;
+    assert!(waited > 250_000_000 && waited <= calls[0].duration_ns, "{calls:?}");
+
+    // Cut in the midst of a call, or between two of them.
+    let calls = run("fetch-for-ever", format!("http://{silent}/"), "http", silent);
+    assert!(!calls.is_empty() && calls.iter().all(|call| call.result.starts_with("timeout in ")), "{calls:?}");
+
+    let calls = run("connect", closed.to_string(), "tcp", closed);
+    assert_eq!(brief(&calls), [pair(format!("connect {closed}"), "connection refused")]);
+    let calls = run("echo", echo.to_string(), "tcp", echo);
+    assert_eq!(brief(&calls), [pair(format!("connect {echo}"), "connected")]);
+    let calls = run("read", silent.to_string(), "tcp", silent);
+    let waits = pair(format!("wait for tcp://{silent}"), "no answer when the run ended");
+    assert_eq!(brief(&calls), [pair(format!("connect {silent}"), "connected"), waits]);
+    assert!(calls[1].duration_ns > 250_000_000, "{calls:?}");
+
+    let look_up = Run::what("look-up", "here.example").network("tcp://here.example:80");
+    let calls = bench.run(&plugin, &look_up).story.calls;
+    assert_eq!(brief(&calls), [pair("look up here.example".to_owned(), "1 addresses")]);
+    let denied = bench.run(&plugin, &Run::what("connect", echo)).story.calls;
+    assert_eq!(brief(&denied), [pair(format!("connect {echo}"), "access denied")]);
+    let computing = Run { limits: roundsman_model::check::Limits::default(), ..Run::what("spin", "") };
+    assert_eq!(bench.run(&plugin, &computing).story.calls, []);
+}
+
+fn phases(call: &roundsman_model::record::Call) -> Vec<&str> {
+    call.phases.iter().map(|(phase, _)| phase.as_str()).collect()
 }

@@ -3,9 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "the tests and the examples each take what they need")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,8 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Names that the sandbox of the tests can look up.
 const HOSTS: &str = "127.0.0.1 here.example\n";
 
-/// One at a time, so that what a test leaves behind can be told from what others have open.
+/// One at a time, so that what a test leaves behind can be told from what others have open. A test takes its bench before
+/// anything else that it opens: so it gives it back after everything else, too.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// An engine, and what plugins are loaded with.
@@ -43,7 +44,7 @@ pub struct Bench {
     compiler: Compiler,
     cache: Cache,
     /// What was open before a run. A plugin keeps the file of its machine code open.
-    open_files: AtomicUsize,
+    open_files: Mutex<BTreeSet<Open>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -62,7 +63,7 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         // Opened once per process, for the compiler's end to be heard of.
         runtime.block_on(async { drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())) });
-        Self { engine, runtime, compiler, cache, open_files: open_files().into(), _alone: alone }
+        Self { engine, runtime, compiler, cache, open_files: Mutex::new(open_files()), _alone: alone }
     }
 
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Plugin>, LoadError> {
@@ -70,14 +71,14 @@ impl Bench {
         let loading = Plugin::load(&self.engine, &self.compiler, &self.cache, name, bytes);
         let loaded = self.runtime.block_on(loading).map(Arc::new);
         if loaded.is_ok() {
-            self.open_files.store(open_files(), Ordering::Relaxed);
+            self.remember_open_files();
         }
         loaded
     }
 
     /// Loads what cannot be a plugin, and says why it is none.
     pub fn refused(&self, bytes: &[u8]) -> String {
-        self.open_files.store(open_files(), Ordering::Relaxed);
+        self.remember_open_files();
         let why = match self.load(bytes) {
             Ok(plugin) => panic!("{plugin:?} was not refused"),
             Err(error) => chain(&error),
@@ -93,11 +94,24 @@ impl Bench {
         report
     }
 
+    fn remember_open_files(&self) {
+        *self.open_files.lock().unwrap_or_else(PoisonError::into_inner) = open_files();
+    }
+
     /// Nothing is left of any run: no memory in the budget, no open file.
     pub fn assert_floor(&self) {
-        let before = self.open_files.load(Ordering::Relaxed);
-        // Some are closed on threads apart.
-        eventually("as many files are open as were before", || open_files() == before);
+        let before = self.open_files.lock().unwrap_or_else(PoisonError::into_inner);
+        // By what they are and not by how many: what an earlier test's peer closes now must not hide what a run left
+        // open. Some are closed on threads apart.
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let left: Vec<_> = open_files().difference(&before).cloned().collect();
+            if left.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < end, "still open after {DEADLINE:?}: {left:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(self.engine.memory().used(), 0, "memory is given back with the run");
     }
 }
@@ -210,8 +224,17 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+/// A descriptor of this process, and what it leads to. Sockets and pipes have names of their own that never come again.
+type Open = (String, PathBuf);
+
+fn open_files() -> BTreeSet<Open> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = entries.flatten().filter_map(|entry| {
+        // Gone again: it was open for a moment. The listing itself is open, too, and is none of ours.
+        let leads_to = std::fs::read_link(entry.path()).ok().filter(|path| !path.ends_with("fd"))?;
+        Some((entry.file_name().to_string_lossy().into_owned(), leads_to))
+    });
+    open.collect()
 }
 
 /// An error with all its causes.

@@ -14,18 +14,29 @@ impl Probe {
     /// Sends a request, on a new connection for each hop, and tells what came of it until the deadline. Every hop is
     /// checked against the grants, and only addresses that were checked are dialled.
     pub async fn http(&self, grants: &Grants, request: &Request, deadline: Instant) -> Exchange {
-        let begun = Instant::now();
-        let own = request.timeout.and_then(|timeout| begun.checked_add(timeout));
+        let mut trace = Trace::begin();
+        let result = self.http_traced(grants, request, deadline, &mut trace).await;
+        trace.finish(result)
+    }
+
+    /// The same, for those who want to know how far a call came that they drop before its end: by `Trace::cut`.
+    pub async fn http_traced(
+        &self,
+        grants: &Grants,
+        request: &Request,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Result<Response, Failure> {
+        let own = request.timeout.and_then(|timeout| trace.begun().checked_add(timeout));
         let deadline = own.map_or(deadline, |own| own.min(deadline));
-        let mut trace = Trace::new(begun);
         // Boxed once here, so that the futures of callers stay small.
-        let call = Box::pin(self.follow(grants, request, &mut trace, deadline));
+        let call = Box::pin(self.follow(grants, request, trace, deadline));
         let result = match timeout_at(deadline, call).await {
             Ok(result) => result,
             Err(_) => Err(trace.timed_out()),
         };
         self.stats().http.count(&result);
-        trace.finish(result)
+        result
     }
 
     async fn follow(

@@ -13,7 +13,7 @@ use crate::wire::Meter;
 
 /// Phases, times and facts of a call under way.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub struct Trace {
     begun: Instant,
     /// What is being done, and since when.
     phase: &'static str,
@@ -27,7 +27,9 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    pub(super) fn new(begun: Instant) -> Trace {
+    /// A call begins now.
+    pub fn begin() -> Trace {
+        let begun = Instant::now();
         Trace {
             begun,
             phase: phase::POLICY,
@@ -39,6 +41,10 @@ impl Trace {
             recorder: None,
             certificates: Vec::new(),
         }
+    }
+
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Forgets what was of the hop before.
@@ -103,14 +109,24 @@ impl Trace {
         Failure::new(code::TIMEOUT, self.phase, format!("{doing} (after {waited} ms in all)"))
     }
 
-    pub(super) fn finish(mut self, result: Result<Response, Failure>) -> Exchange {
+    /// Of a call that was dropped before its end: what it was doing, and for how long.
+    pub fn cut(mut self) -> Exchange {
+        let failure = self.timed_out();
+        self.finish(Err(failure))
+    }
+
+    /// Of a call that came to its end.
+    pub fn finish(mut self, result: Result<Response, Failure>) -> Exchange {
         if let Some(recorder) = self.recorder.take() {
             let seen = recorder.take();
             self.certificates = seen.chain;
             self.facts.certificate_error = seen.error;
         }
-        self.timings.total = Some(self.begun.elapsed());
+        let now = Instant::now();
+        self.timings.total = Some(now.saturating_duration_since(self.begun));
+        let in_phase = result.is_err() && self.phase != phase::POLICY;
+        let broken_off = in_phase.then(|| (self.phase, now.saturating_duration_since(self.since)));
         let Trace { timings, facts, peer, certificates, .. } = self;
-        Exchange { result, timings, peer, certificates, facts }
+        Exchange { result, timings, broken_off, peer, certificates, facts }
     }
 }

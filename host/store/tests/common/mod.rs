@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use roundsman_model::counts::Counts;
 use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName};
-use roundsman_model::record::{Blame, Origin, Point, Record, Status, Value};
+use roundsman_model::record::{Blame, Origin, Point, Record, Status, Story, Value};
 use roundsman_model::state::{Change, Standing, State};
 use roundsman_model::time::Timestamp;
-use roundsman_store::{Config, Cursor, Entry, Reader, RecordRow, Recorded, Restored, Store, TagSet};
+use roundsman_store::{Config, Cursor, Entry, Reader, RecordRow, Recorded, Restored, Store, TagSet, Turned};
 
 /// Long enough for a machine that is busy with something else.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub(crate) fn tags(key: &Key) -> TagSet {
 
 /// A plain outcome at an instant, with one point.
 pub(crate) fn outcome(key: &Key, time: i64, status: Status) -> Recorded {
-    let standing = Standing { state: State::Ok, since: Timestamp(1), soft: None };
+    let standing = Standing { state: State::Ok, ..Standing::pending(Timestamp(1)) };
     let counts = Counts { due: 3, run: 2, missed: 1, ..Counts::default() };
     let point = Point {
         series: "http".into(),
@@ -53,15 +53,32 @@ pub(crate) fn outcome(key: &Key, time: i64, status: Status) -> Recorded {
         interval_ns: 1_000_000_000,
         points: vec![point],
         findings: Vec::new(),
+        suspect: false,
     };
     Recorded {
         record,
         tags: tags(key),
         change: None,
+        findings: Vec::new(),
         memory: Vec::new(),
         counts,
         last_tick: Timestamp(time),
-        log: Vec::new(),
+        story: Story::default(),
+    }
+}
+
+/// A change without a record at an instant: nothing was heard for too long.
+pub(crate) fn turned(key: &Key, at: i64) -> Turned {
+    let (standing, change) = Standing::pending(Timestamp(1)).turn(State::Stale, Timestamp(at)).unwrap();
+    Turned {
+        key: key.clone(),
+        plugin: PluginName::new("http").unwrap(),
+        tags: tags(key),
+        standing,
+        change,
+        summary: "not heard of".into(),
+        counts: Counts { due: 4, run: 2, missed: 2, ..Counts::default() },
+        last_tick: Timestamp(at),
     }
 }
 
@@ -70,7 +87,7 @@ pub(crate) fn entry(recorded: Recorded) -> Entry {
 }
 
 pub(crate) fn change(at: i64) -> Change {
-    Change { from: State::Ok, to: State::Critical, since: Timestamp(1), at: Timestamp(at) }
+    Change { from: State::Ok, to: State::Critical, since: Timestamp(1), at: Timestamp(at), quiet: None }
 }
 
 /// Where a test can see what was published.
@@ -108,5 +125,16 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(begin.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Ends the child also when an assertion ends the test.
+pub(crate) struct Killed(pub(crate) std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait().map(drop)) {
+            eprintln!("the child could not be ended: {error}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Routes, shapes, filters, paging, errors; and the document that describes them.
 
+use roundsman_model::silence::Until;
 use roundsman_web::routes;
 use serde_json::Value;
 
 use crate::client::{Answer, ask, get, request};
+use crate::data::silenced;
 use crate::fake::{HOSTILE, TOKEN, network, start};
 
 const DOCUMENT: &str = include_str!("../../openapi.json");
@@ -12,7 +14,7 @@ fn document() -> Value {
     serde_json::from_str(DOCUMENT).unwrap()
 }
 
-fn authorised() -> String {
+pub(crate) fn authorised() -> String {
     format!("Authorization: Bearer {TOKEN}\r\n")
 }
 
@@ -30,7 +32,7 @@ fn the_document_lists_exactly_the_routes() {
 }
 
 /// Whether an answer has the shape that the document promises.
-fn conforms(path: &str, method: &str, answer: &Answer) {
+pub(crate) fn conforms(path: &str, method: &str, answer: &Answer) {
     let mut document = document();
     let responses = document["paths"][path][method]["responses"].as_object().unwrap().clone();
     let promised = responses.get(&answer.status.to_string()).unwrap_or(&responses["default"]);
@@ -102,10 +104,14 @@ async fn filters() {
         ("status?since=1m&state=critical", "status", 0),
         ("status?until=10m&state=critical", "status", 0),
         ("status?limit=2", "status", 2),
-        ("checks", "checks", 3),
+        ("checks", "checks", 5),
         ("checks?check=disk", "checks", 1),
         ("checks?plugin=http&limit=2", "checks", 2),
         ("checks?plugin=tcp", "checks", 0),
+        ("checks?limit=1&before=hostile", "checks", 1),
+        ("checks?before=shop", "checks", 0),
+        ("plugins?before=broken", "plugins", 2),
+        ("silences", "silences", 0),
         ("plugins", "plugins", 3),
         ("plugins?plugin=http", "plugins", 1),
         ("records", "records", 100),
@@ -121,6 +127,8 @@ async fn filters() {
         ("records?check=shop&limit=1000&since=1000s", "records", 20),
         ("records?check=shop&limit=1000&until=1000s", "records", 101),
         ("records?check=shop&since=1100s&until=1000s", "records", 11),
+        ("records?check=shop&target=eu&story=true", "records", 100),
+        ("records?check=shop&target=eu&story=false", "records", 100),
         ("records?check=shop&since=2026-11-20T10:43:20Z", "records", 20),
         ("transitions", "transitions", 2),
         ("transitions?state=critical", "transitions", 1),
@@ -139,7 +147,7 @@ async fn the_board_is_sorted_worst_first() {
     let answer = get(served.address, "/api/v1/status").await.json();
     let states: Vec<&str> = answer["status"].as_array().unwrap().iter().map(|s| s["state"].as_str().unwrap()).collect();
     assert_eq!(states[..7], ["critical", "unknown", "stale", "warning", "pending", "skipped", "ok"]);
-    assert_eq!(answer["total"], 13);
+    assert_eq!((&answer["total"], &answer["worst"]), (&13.into(), &"critical".into()));
     assert_eq!(answer["status"][0]["since"], "2026-11-20T10:54:48.000000000Z");
 }
 
@@ -165,6 +173,39 @@ async fn pages_hold_every_record_once() {
 }
 
 #[tokio::test]
+async fn pages_of_lists_hold_everything_once() {
+    let served = start().await;
+    for (list, filter) in
+        [("status", ""), ("status", "&check=shop"), ("checks", ""), ("plugins", ""), ("silences", "&check=shop")]
+    {
+        for id in 1..=5 {
+            served.agent.silences.lock().unwrap().push(silenced(id, "shop", None, Until::Recovery));
+        }
+        let whole = get(served.address, &format!("/api/v1/{list}?limit=1000{filter}")).await.json();
+        assert!(whole.get("next_before").is_none());
+        let mut gathered: Vec<Value> = Vec::new();
+        let mut before = String::new();
+        loop {
+            let page = get(served.address, &format!("/api/v1/{list}?limit=2{filter}{before}")).await.json();
+            assert_eq!(page["total"], whole["total"], "{list}");
+            gathered.extend(page[list].as_array().unwrap().iter().cloned());
+            match &page["next_before"] {
+                Value::Null => break,
+                Value::String(next) => before = format!("&before={}", encoded(next)),
+                next => before = format!("&before={next}"),
+            }
+        }
+        assert_eq!(Value::Array(gathered), whole[list], "{list}{filter}");
+        served.agent.silences.lock().unwrap().clear();
+    }
+}
+
+/// Every byte in percent, as names of targets may need it.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
 async fn bad_parameters_say_what_is_good() {
     let served = start().await;
     for (path, error, hint) in [
@@ -177,6 +218,15 @@ async fn bad_parameters_say_what_is_good() {
             "state: unknown word `fine`",
             "known are ok, warning, critical, unknown, pending, skipped, stale",
         ),
+        (
+            "records?check=shop&story=true",
+            "story: told of one check and target only",
+            "add check=…&target=…, with an empty target for the node itself, or GET /api/v1/checks/{name}",
+        ),
+        ("records?check=shop&target=eu&story=yes", "story: unknown word", "known are true, false"),
+        ("status?before=x", "before: not a place on the board", "use the `next_before` of the page before"),
+        ("status?before=x/y/z", "before: not a place on the board", "use the `next_before` of the page before"),
+        ("silences?before=x", "before: not a number", "use the `next_before` of the page before"),
         ("events?event=x", "event: unknown word `x`", "known are record, transition, plugin, checks"),
     ] {
         let answer = get(served.address, &format!("/api/v1/{path}")).await;
@@ -256,6 +306,9 @@ async fn authority_over_sockets() {
         ("GET", "/livez", "X-Forwarded-For: 203.0.113.9\r\n", 200),
         ("POST", "/api/v1/checks/shop/run", "", 401),
         ("POST", "/api/v1/checks/shop/run", good.as_str(), 200),
+        ("POST", "/api/v1/silences", "", 401),
+        ("DELETE", "/api/v1/silences/1", "", 401),
+        ("POST", "/api/v1/results?check=backup&status=ok", "", 401),
         ("GET", "/", "Host: evil.example\r\n", 421),
         ("GET", "/", "Host: NODE-A:80\r\n", 200),
         ("GET", "/", "Host: [::1]:9640\r\n", 200),
@@ -269,7 +322,7 @@ async fn authority_over_sockets() {
         }
     }
     let metrics = get(served.address, "/metrics").await.body;
-    assert!(metrics.contains("\nroundsman_http_requests_refused_total 3\n"), "{metrics}");
+    assert!(metrics.contains("\nroundsman_http_requests_refused_total 6\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::{PATIENCE, get, read_until, request};
-use crate::fake::{EVENTS, HOSTILE, Served, key, record, start};
+use crate::data::{key, record};
+use crate::fake::{EVENTS, HOSTILE, Served, start};
 
 async fn listen(served: &Served, query: &str) -> TcpStream {
     let mut socket = TcpStream::connect(served.address).await.unwrap();

@@ -5,19 +5,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use roundsman_model::board;
-use roundsman_model::check::{Check, Limits, Timing};
-use roundsman_model::counts::Counts;
-use roundsman_model::grants::Allow;
-use roundsman_model::key::Key;
-use roundsman_model::name::{CheckName, PluginName};
-use roundsman_model::record::{Blame, Finding, Origin, Point, Record, Status, Value};
-use roundsman_model::state::{Change, Soft, Standing, State};
-use roundsman_model::target::Target;
+use roundsman_model::record::{Origin, Status};
+use roundsman_model::silence::Silence;
 use roundsman_model::time::Timestamp;
-use roundsman_store::{Config, Entry, Health, Reader, Recorded, Store, StoreError, TagSet};
+use roundsman_store::{Config, Health, Reader, Store, StoreError};
 use roundsman_web::App;
-use roundsman_web::agent::{Agent, Later, RunError};
+use roundsman_web::agent::{Agent, Later, PushError, Pushed, RunError, SilenceDraft, SilenceError};
 use roundsman_web::authority::{Authority, Public, Token};
 use roundsman_web::sample::{Family, Fault, Histogram, Kind, Process, Sample};
 use roundsman_web::serve::{Listener, serve};
@@ -26,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::data::{check, fill, key, record, subjects, switch};
 
 /// 2026-11-20T11:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_172_400_000_000_000);
@@ -45,6 +40,9 @@ pub(crate) struct Fake {
     pub(crate) ready: Mutex<bool>,
     pub(crate) beating: Mutex<Result<(), String>>,
     pub(crate) events: broadcast::Sender<view::Event>,
+    pub(crate) silences: Mutex<Vec<Silence>>,
+    /// What was pushed and taken.
+    pub(crate) pushed: Mutex<Vec<Pushed>>,
     store: Store,
 }
 
@@ -108,7 +106,7 @@ impl Agent for Fake {
             summary: Some("Asks over HTTP.".to_owned()),
             loaded: Some(NOW.into()),
             compile_ms: Some(312.5),
-            describe: Some(serde_json::json!({"series": []})),
+            describe: Some(serde_json::json!({"series": [{"name": "own"}]})),
             checks: vec!["shop".into()],
         };
         vec![
@@ -116,6 +114,10 @@ impl Agent for Fake {
             plugin("broken", view::PluginState::Broken, Some(HOSTILE)),
             plugin("dns", view::PluginState::Compiling, None),
         ]
+    }
+
+    fn silences(&self) -> Vec<Silence> {
+        self.silences.lock().unwrap().clone()
     }
 
     fn sample(&self) -> Sample {
@@ -134,7 +136,9 @@ impl Agent for Fake {
             process: Process {
                 cpu_seconds: 12.5,
                 resident_bytes: 42 << 20,
+                anonymous_bytes: 31 << 20,
                 open_files: 33,
+                max_open_files: 1024,
                 threads: 9,
                 start_time_s: 1e9,
             },
@@ -179,6 +183,56 @@ impl Agent for Fake {
             }
         })
     }
+
+    fn silence(&self, draft: SilenceDraft) -> Later<'_, Result<Silence, SilenceError>> {
+        Box::pin(async move {
+            match &*draft.reason {
+                "nothing is wrong" => return Err(SilenceError::NoProblem),
+                "too many" => return Err(SilenceError::TooMany),
+                "disk full" => return Err(SilenceError::NotStored),
+                "stopping" => return Err(SilenceError::Stopping),
+                "removed meanwhile" => return Err(SilenceError::NoSuchKey),
+                _ => {}
+            }
+            let mut silences = self.silences.lock().unwrap();
+            let id = silences.iter().map(|silence| silence.id).max().unwrap_or(0) + 1;
+            let SilenceDraft { check, target, author, reason, until } = draft;
+            let silence = Silence { id, check, target, author, reason, created: NOW, until };
+            silences.push(silence.clone());
+            Ok(silence)
+        })
+    }
+
+    fn unsilence(&self, id: u64) -> Later<'_, Result<bool, SilenceError>> {
+        Box::pin(async move {
+            let mut silences = self.silences.lock().unwrap();
+            let before = silences.len();
+            silences.retain(|silence| silence.id != id);
+            Ok(silences.len() < before)
+        })
+    }
+
+    fn push(&self, pushed: Pushed) -> Later<'_, Result<view::Record, PushError>> {
+        Box::pin(async move {
+            match (&*pushed.check, pushed.target.as_deref(), &*pushed.summary) {
+                ("backup", None, "too slow") => return Err(PushError::NotTaken("the store is behind".into())),
+                ("backup", None, "stopping") => return Err(PushError::Stopping),
+                ("backup", None, _) | ("mirror", Some("eu"), _) => {}
+                (check, target, _) => {
+                    let target = target.unwrap_or("").into();
+                    return Err(PushError::NoTarget { check: check.into(), target });
+                }
+            }
+            let key = key(&pushed.check, pushed.target.as_deref());
+            let mut record = record(&key, 10_000, pushed.status, &pushed.summary);
+            record.origin = Origin::Pushed;
+            record.latency_ns = pushed.latency_ns;
+            record.points.clone_from(&pushed.points);
+            record.findings.clone_from(&pushed.findings);
+            self.pushed.lock().unwrap().push(pushed);
+            Ok(view::Record::of(&record, None))
+        })
+    }
 }
 
 fn destination(name: &str, health: view::Health, detail: &str, backlog: u64) -> view::Destination {
@@ -196,133 +250,6 @@ fn destination(name: &str, health: view::Health, detail: &str, backlog: u64) -> 
         requests_failed: 2,
         last_success: Some(NOW.into()),
     }
-}
-
-pub(crate) fn key(check: &str, target: Option<&str>) -> Key {
-    Key::new(CheckName::new(check).unwrap(), target)
-}
-
-/// A record that is so many seconds old or young, counted from `NOW - 10,000 s`.
-pub(crate) fn record(key: &Key, at_s: i64, status: Status, summary: &str) -> Record {
-    let time = Timestamp(NOW.0 + (at_s - 10_000) * 1_000_000_000);
-    Record {
-        key: key.clone(),
-        plugin: PluginName::new("http").unwrap(),
-        origin: Origin::Schedule,
-        time,
-        started: time + Duration::from_micros(150),
-        status,
-        blame: Blame::Target,
-        code: (status == Status::Critical).then(|| "refused".into()),
-        summary: summary.into(),
-        standing: Standing { state: status.into(), since: time, soft: None },
-        attempt: 1,
-        latency_ns: Some(3_200_000),
-        duration_ns: 4_100_000,
-        lag_ns: 150_000,
-        cpu_ns: 30_000,
-        interval_ns: 10_000_000_000,
-        points: vec![Point {
-            series: "http".to_owned(),
-            tags: vec![("phase".to_owned(), "total".to_owned())],
-            fields: vec![
-                ("total_ms".to_owned(), Value::Real(3.2)),
-                ("status".to_owned(), Value::Integer(200)),
-                ("reused".to_owned(), Value::Boolean(false)),
-                ("server".to_owned(), Value::Text(HOSTILE.to_owned())),
-            ],
-        }],
-        findings: vec![Finding { subject: "certificate".to_owned(), status, summary: "30 days left".to_owned() }],
-    }
-}
-
-fn check(name: &str, targets: &[&str]) -> view::Check {
-    let target = |name: &&str| Target {
-        name: (*name).into(),
-        address: format!("https://{name}.shop.example").into(),
-        labels: [("region".to_owned(), (*name).to_owned())].into(),
-    };
-    let check = Check {
-        name: CheckName::new(name).unwrap(),
-        plugin: PluginName::new("http").unwrap(),
-        timing: Timing::Interval(Duration::from_secs(10)),
-        timeout: Duration::from_secs(2),
-        initial_delay: Duration::ZERO,
-        retry_interval: Some(Duration::from_secs(2)),
-        success_threshold: 1,
-        failure_threshold: 3,
-        targets: targets.iter().map(target).collect(),
-        settings: serde_json::Map::from_iter([("path".to_owned(), HOSTILE.into())]),
-        allow: Allow { network: vec!["https://*.shop.example:443".to_owned()], ..Allow::default() },
-        limits: Limits::default(),
-        labels: [("team".to_owned(), "web".to_owned())].into(),
-        owner: Some("shop-team".to_owned()),
-        runbook: Some("https://wiki.example/shop?a=1&b=\"2\"".to_owned()),
-        enabled: true,
-    };
-    let mut check = view::Check::of(&check);
-    check.file = Some("/etc/roundsman/checks/shop.yaml".to_owned());
-    check
-}
-
-/// A line of the board by way of the model's own board.
-pub(crate) fn subject(key: &Key, state: State, summary: &str, since_s: u64) -> view::Subject {
-    let configured = board::Configured {
-        plugin: PluginName::new("http").unwrap(),
-        labels: Arc::default(),
-        owner: Some("shop-team".into()),
-        runbook: None,
-        enabled: state != State::Skipped,
-    };
-    let mut board = board::Board::default();
-    let since = NOW - Duration::from_secs(since_s);
-    let stale_at = (state == State::Stale).then_some(since);
-    let entry = board.configure(key.clone(), configured, since, stale_at);
-    entry.standing = Standing { state, since, soft: None };
-    let status = match state {
-        State::Warning => Status::Warning,
-        State::Critical => Status::Critical,
-        State::Unknown => Status::Unknown,
-        _ => Status::Ok,
-    };
-    let mut shown = record(key, 9_996, status, summary);
-    shown.standing = entry.standing;
-    if state == State::Unknown {
-        shown.blame = Blame::Plugin;
-        shown.code = Some("trap".into());
-    }
-    if state == State::Warning {
-        shown.standing.soft = Some(Soft { status: Status::Critical, count: 2 });
-    }
-    if state != State::Pending {
-        board.apply(&shown, Counts { due: 1_003, run: 1_000, missed: 1, overlap: 2, skipped: 0 }, stale_at);
-    }
-    let mut subject = view::Subject::of(board.get(key).unwrap(), NOW);
-    subject.next_run = (state != State::Skipped).then(|| (NOW + Duration::from_secs(6)).into());
-    if state == State::Stale {
-        subject.note = Some("nothing was heard for 41 s".to_owned());
-    }
-    subject
-}
-
-/// A board with a bit of everything.
-fn subjects() -> Vec<view::Subject> {
-    let mut all = vec![
-        subject(&key("shop", Some("eu")), State::Critical, "connect 10.0.0.7:443: connection refused", 312),
-        subject(&key("shop", Some("us")), State::Ok, "200 OK in 3.2 ms, certificate good for 61 days", 90_211),
-        subject(&key("shop", Some("asia")), State::Warning, "200 OK in 812 ms: slower than 300 ms", 61),
-        subject(&key("hostile", Some(HOSTILE)), State::Unknown, HOSTILE, 4_000),
-        subject(&key("dns", None), State::Pending, "", 2),
-        subject(&key("load", None), State::Stale, "load 0.4, 61 % of memory free", 41),
-        subject(&key("backup", None), State::Skipped, "", 800),
-    ];
-    for (n, what) in ["disk", "etcd", "registry", "kubelet", "conntrack", "ntp"].iter().enumerate() {
-        let text =
-            ["/: 41 % used, 12 % of inodes; /var: 77 % used", "leader since 4 d, 12 ms fsync", "200 OK in 14 ms"]
-                [n % 3];
-        all.push(subject(&key(what, None), State::Ok, text, 5_000 * (n as u64 + 1)));
-    }
-    all
 }
 
 /// An agent that is being served, its store in a directory of its own.
@@ -357,7 +284,15 @@ pub(crate) async fn start_with(authority: Authority) -> Served {
     fill(&store).await;
     let agent = Arc::new(Fake {
         board: Mutex::new(subjects()),
-        checks: vec![check("shop", &["eu", "us", "asia"]), check("hostile", &[HOSTILE]), check("disk", &[])],
+        checks: vec![
+            check("shop", &["eu", "us", "asia"]),
+            check("hostile", &[HOSTILE]),
+            check("disk", &[]),
+            switch("backup", &[]),
+            switch("mirror", &["eu"]),
+        ],
+        silences: Mutex::default(),
+        pushed: Mutex::default(),
         ready: Mutex::new(true),
         beating: Mutex::new(Ok(())),
         events: broadcast::channel(EVENTS).0,
@@ -370,33 +305,4 @@ pub(crate) async fn start_with(authority: Authority) -> Served {
     let tasks = TaskTracker::new();
     tasks.spawn(serve(Listener::from(listener), app.clone(), authority, stop.clone()));
     Served { agent, address, app, stop, tasks, directory }
-}
-
-/// 120 records of `shop/eu`, 10 s apart, of which the second half is critical, and one of each other subject.
-async fn fill(store: &Store) {
-    let eu = key("shop", Some("eu"));
-    for n in 0..120 {
-        let (status, summary) = if n < 60 { (Status::Ok, "200 in 3 ms") } else { (Status::Critical, "refused") };
-        let record = record(&eu, 8_000 + n * 10, status, summary);
-        let change = (n == 60).then(|| Change {
-            from: State::Ok,
-            to: State::Critical,
-            since: Timestamp(record.time.0 - 600_000_000_000),
-            at: record.time,
-        });
-        submit(store, record, change);
-    }
-    submit(store, record(&key("disk", None), 9_000, Status::Warning, "/var: 91 % used"), None);
-    let hostile = record(&key("hostile", Some(HOSTILE)), 9_010, Status::Unknown, HOSTILE);
-    let change = Change { from: State::Pending, to: State::Unknown, since: hostile.started, at: hostile.time };
-    submit(store, hostile, Some(change));
-    store.flush().await.unwrap();
-}
-
-fn submit(store: &Store, record: Record, change: Option<Change>) {
-    let tags = TagSet::new([("host", "node-a"), ("check", record.key.check.as_str())]);
-    let last_tick = record.time;
-    let counts = Counts::default();
-    let entry = Recorded { record, tags, change, memory: Vec::new(), counts, last_tick, log: Vec::new() };
-    store.submit(Entry::Record(Box::new(entry))).unwrap();
 }

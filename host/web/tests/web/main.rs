@@ -4,7 +4,11 @@
 
 mod api;
 mod client;
+mod data;
+mod dossier;
 mod events;
 mod fake;
 mod limits;
 mod pages;
+mod results;
+mod silences;

@@ -1,9 +1,13 @@
 //! Pages, metrics and probes: what people, scrapers and kubelets see.
 
+use roundsman_model::record::{Finding, Status};
+use roundsman_model::silence::Until;
 use roundsman_model::state::State;
+use roundsman_web::view;
 
 use crate::client::{ask, get};
-use crate::fake::{HOSTILE, key, start, subject};
+use crate::data::{key, silenced, subject};
+use crate::fake::{HOSTILE, NOW, start};
 
 /// What must not be in any page: markup that came in as text.
 fn is_harmless(html: &str) {
@@ -78,6 +82,70 @@ async fn the_page_of_a_check_has_its_history() {
     assert_eq!(get(served.address, "/checks/none").await.status, 404);
 }
 
+/// What a state does not mean, and why it is as it is.
+#[tokio::test]
+async fn the_pages_tell_who_knows_and_what_failed() {
+    let served = start().await;
+    {
+        let mut board = served.agent.board.lock().unwrap();
+        let line = |board: &mut Vec<view::Subject>, check: &str, target: Option<&str>| {
+            board.iter().position(|s| &*s.check == check && s.target.as_deref() == target).unwrap()
+        };
+        let eu = line(&mut board, "shop", Some("eu"));
+        let until = Until::Instant(NOW + std::time::Duration::from_secs(3_600));
+        let silence = silenced(7, "shop", Some("eu"), until);
+        board[eu].silence = Some(view::Silence::of(&silence));
+        board[eu].flapping = true;
+        board[eu].suspect = true;
+        let backup = line(&mut board, "backup", None);
+        board[backup].skipped = Some(format!("depends on dns, which is critical {HOSTILE}"));
+        let disk = line(&mut board, "disk", None);
+        board[disk].shadow = true;
+        let bad =
+            |n| Finding { subject: format!("/mnt/{n} <b>"), status: Status::Critical, summary: "read-only".to_owned() };
+        board[disk].findings = (0..9).map(bad).collect();
+        served.agent.silences.lock().unwrap().push(silence);
+    }
+    let page = get(served.address, "/").await.body;
+    is_harmless(&page);
+    for text in [
+        // The only critical one is silenced: nobody is called.
+        "<title>node-a · Roundsman</title>",
+        "<tr class=\"critical quiet\">",
+        "silenced for another <time",
+        "by ops &lt;b&gt;: known",
+        "flapping",
+        "suspect: this node’s own network was down",
+        "not run: depends on dns, which is critical",
+        "shadow: alarms nobody",
+        "/mnt/0 &lt;b&gt;",
+        "read-only",
+        "and 1 more",
+    ] {
+        assert!(page.contains(text), "{text:?} is not in {page}");
+    }
+    let page = get(served.address, "/checks/shop?target=eu").await.body;
+    is_harmless(&page);
+    for text in [
+        "Last failing runs",
+        "<code>GET https://eu.shop.example/healthz</code> → <b>timeout while connecting &lt;script&gt;",
+        "resolve 2.00 ms",
+        "connect 1900 ms",
+        "warn gave up: &lt;script&gt;",
+        "<h2>Silences",
+        "schedule, attempt 1",
+        "0 2 * * sun (UTC) for 2h",
+        "Depends on",
+    ] {
+        assert!(page.contains(text), "{text:?} is not in {page}");
+    }
+    assert_eq!(page.matches("class=\"failure critical\"").count(), 3);
+    assert!(page.contains("<span class=\"badge\">flapping</span></td></tr>"), "the change was quiet: {page}");
+    let ok = get(served.address, "/checks/disk?target=").await.body;
+    assert_eq!(ok.matches("class=\"failure warning\"").count(), 1);
+    assert!(!ok.contains("<h2>Silences"));
+}
+
 #[tokio::test]
 async fn metrics_are_well_formed() {
     let served = start().await;
@@ -90,8 +158,6 @@ async fn metrics_are_well_formed() {
         "roundsman_states{state=\"critical\"} 1",
         "roundsman_state{check=\"shop\",target=\"eu\",plugin=\"http\"} 2",
         "roundsman_state{check=\"load\",plugin=\"http\"} 6",
-        "roundsman_ticks_due_total{check=\"shop\",target=\"eu\",plugin=\"http\"} 1003",
-        "roundsman_ticks_total{check=\"shop\",target=\"eu\",plugin=\"http\",fate=\"overlap\"} 2",
         "roundsman_lag_seconds_bucket{le=\"0.01\"} 99",
         "roundsman_lag_seconds_bucket{le=\"+Inf\"} 100",
         "roundsman_lag_seconds_count 100",
@@ -100,6 +166,8 @@ async fn metrics_are_well_formed() {
         "roundsman_component_health{component=\"watcher\"} 1",
         "process_resident_memory_bytes 44040192",
         "process_cpu_seconds_total 12.5",
+        "process_anonymous_memory_bytes 32505856",
+        "process_max_fds 1024",
     ] {
         assert!(page.lines().any(|l| l == line), "{line} is not in {page}");
     }

@@ -9,9 +9,10 @@ use roundsman_influx::destination::{Api, DEFAULT_FLUSH_INTERVAL, Destination};
 use roundsman_influx::forward::Forwarder;
 use roundsman_influx::stats::Stats;
 use roundsman_model::counts::Counts;
+use roundsman_model::flap::Flap;
 use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName};
-use roundsman_model::record::{Blame, Origin, Point, Record, Status, Value};
+use roundsman_model::record::{Blame, Origin, Point, Record, Status, Story, Value};
 use roundsman_model::state::{Standing, State};
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Config, Cursor, Entry, Recorded, Store, TagSet};
@@ -97,7 +98,12 @@ fn entry(number: i64, key: Key, tags: TagSet, plugin: PluginName) -> Entry {
         blame: Blame::Target,
         code: None,
         summary: "200 OK in 12 ms".into(),
-        standing: Standing { state: State::Ok, since: Timestamp(BEGIN_S * SECOND_NS), soft: None },
+        standing: Standing {
+            state: State::Ok,
+            since: Timestamp(BEGIN_S * SECOND_NS),
+            soft: None,
+            flap: Flap::default(),
+        },
         attempt: 1,
         latency_ns: Some(12_000_000),
         duration_ns: 12_500_000,
@@ -106,10 +112,11 @@ fn entry(number: i64, key: Key, tags: TagSet, plugin: PluginName) -> Entry {
         interval_ns: SECOND_NS.unsigned_abs(),
         points: vec![Point { series: "http".to_owned(), tags: Vec::new(), fields }],
         findings: Vec::new(),
+        suspect: false,
     };
     let counts = Counts { due: 1, run: 1, ..Counts::default() };
-    let (change, memory, log) = (None, Vec::new(), Vec::new());
-    Entry::Record(Box::new(Recorded { record, tags, change, memory, counts, last_tick: time, log }))
+    let (change, findings, memory, story) = (None, Vec::new(), Vec::new(), Story::default());
+    Entry::Record(Box::new(Recorded { record, tags, change, findings, memory, counts, last_tick: time, story }))
 }
 
 /// Points per second and core, and bytes per point on the wire.

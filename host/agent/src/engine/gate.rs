@@ -1,0 +1,63 @@
+//! What keeps a tick from becoming a run on purpose: maintenance, and a dependency that is known to be down.
+
+use std::sync::Arc;
+
+use roundsman_model::key::Key;
+use roundsman_model::name::CheckName;
+use roundsman_model::record::Origin;
+use roundsman_model::state::State;
+use roundsman_schedule::schedule::Start;
+
+use crate::engine::core::Core;
+use crate::subject::{Gate, GateKind, Subject};
+
+impl Core {
+    /// Why a popped run is not to take place. What an operator asks for is run in any case.
+    pub(super) fn gate(&self, start: &Start) -> Option<Gate> {
+        if start.origin == Origin::RunNow {
+            return None;
+        }
+        let subject = self.subjects.get(&start.key)?;
+        let ends = subject.prepared.windows.iter().filter_map(|window| window.covers(start.due)).max();
+        if let Some(end) = ends {
+            return Some(Gate { kind: GateKind::Maintenance, why: format!("maintenance until {end}").into() });
+        }
+        let check = &subject.prepared.check;
+        let why = check.depends_on.iter().find_map(|name| self.lacks(name, &start.key))?;
+        Some(Gate { kind: GateKind::Dependency, why: format!("depends on {why}").into() })
+    }
+
+    /// Which target of a dependency is down, in words. Where it has a target of the same name, only that one counts.
+    fn lacks(&self, dependency: &CheckName, key: &Key) -> Option<Arc<str>> {
+        let keys = self.checks.get(dependency)?;
+        let same = Key { check: dependency.clone(), target: key.target.clone() };
+        if key.target.is_some() && keys.contains(&same) {
+            return self.subjects.get(&same).and_then(|subject| down(&same, subject));
+        }
+        keys.iter().find_map(|key| self.subjects.get(key).and_then(|subject| down(key, subject)))
+    }
+
+    /// Counts a popped run as skipped, and tells why the first time.
+    pub(super) fn hold_back(&mut self, start: &Start, gate: Gate) {
+        self.schedule.skip(&start.key);
+        self.uplink.forget(&start.key);
+        let turned = self.turn(&start.key, State::Skipped, start.time, gate.why.clone());
+        if !turned {
+            self.persist_counts(&start.key);
+        }
+        if let Some(subject) = self.subjects.get_mut(&start.key) {
+            subject.gate = Some(gate);
+            subject.silent_at = subject.prepared.silent_at(start.due);
+        }
+    }
+}
+
+fn down(key: &Key, subject: &Subject) -> Option<Arc<str>> {
+    match (&subject.gate, subject.standing.state) {
+        (Some(Gate { kind: GateKind::Dependency, why }), State::Skipped) => {
+            Some(format!("{key}, which is not run: {why}").into())
+        }
+        (_, State::Critical) => Some(format!("{key}, which is critical").into()),
+        _ => None,
+    }
+}
