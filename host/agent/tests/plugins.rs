@@ -40,14 +40,13 @@ impl Seen {
     /// The points of a series: tags and fields by name.
     fn points(&self, series: &str) -> Vec<(BTreeMap<String, String>, BTreeMap<String, Value>)> {
         let points = self.report["points"].as_array().unwrap().iter().filter(|point| point["series"] == series);
-        let pairs = |list: &Value| -> Vec<(String, Value)> {
-            let list = list.as_array().unwrap().iter();
-            list.map(|pair| (pair[0].as_str().unwrap().to_owned(), pair[1].clone())).collect()
-        };
-        let text = |(name, value): (String, Value)| (name, value.as_str().unwrap().to_owned());
+        let text = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
+        let own = |(name, value): (&String, &Value)| (name.clone(), value.clone());
+        let object = |point: &Value, part: &str| point[part].as_object().unwrap().clone();
         points
             .map(|point| {
-                (pairs(&point["tags"]).into_iter().map(text).collect(), pairs(&point["fields"]).into_iter().collect())
+                let (tags, fields) = (object(point, "tags"), object(point, "fields"));
+                (tags.iter().map(text).collect(), fields.iter().map(own).collect())
             })
             .collect()
     }
@@ -66,10 +65,21 @@ fn exit_code(status: &str) -> i32 {
     ["ok", "warning", "critical", "unknown"].iter().position(|word| *word == status).unwrap() as i32
 }
 
-/// `{"Real": 1.5}` or `{"Integer": 7}` as a number.
+/// A value of this kind as a number.
 #[track_caller]
 fn number(value: &Value, kind: &str) -> f64 {
-    value[kind].as_f64().unwrap_or_else(|| panic!("{value} is no {kind}"))
+    assert_eq!(self::kind(value), kind.to_lowercase(), "{value}");
+    value.as_f64().unwrap()
+}
+
+/// What `describe` calls a value of this kind.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "real",
+        Value::Number(_) => "integer",
+        _ => "text",
+    }
 }
 
 fn probe(name: &str, settings: &Value, more: &[&str]) -> Seen {
@@ -112,8 +122,7 @@ fn assert_declared(name: &str, seen: &Seen) {
         let declared = series.iter().find(|s| s["name"] == point["series"]).expect("a declared series");
         for (field, value) in seen.points(point["series"].as_str().unwrap()).into_iter().flat_map(|point| point.1) {
             let declared = declared["fields"].as_array().unwrap().iter().find(|f| f["name"] == field.as_str()).unwrap();
-            let kind = declared["type"].as_str().unwrap();
-            assert!(value.as_object().unwrap().keys().all(|given| given.to_lowercase() == kind), "{field}: {value}");
+            assert_eq!(declared["type"], kind(&value), "{field}: {value}");
             let suffix = match declared["unit"].as_str().unwrap() {
                 "ms" => "_ms",
                 "B" => "_bytes",
@@ -203,7 +212,7 @@ fn http_answers() {
         let ms = |name: &str| number(&point[name], "Real");
         assert!(ms("connect_ms") > 0.0 && ms("first_byte_ms") > 0.0, "{point:?}");
         assert!(ms("total_ms") >= ms("connect_ms") + ms("first_byte_ms"), "{point:?}");
-        assert_eq!(point["body_bytes"], json!({"Integer": BODY.len()}));
+        assert_eq!(point["body_bytes"], json!(BODY.len()));
         assert!(!point.contains_key("tls_ms") && !point.contains_key("certificate_days"), "{point:?}");
         assert_eq!(seen.report["blame"], "target");
         assert!(seen.report["latency_ms"].as_f64().unwrap() > 0.0);
@@ -374,7 +383,7 @@ fn disk_of_this_machine() {
     assert_eq!(root.len(), 1, "{root:?}");
     assert_eq!(root[0].0["path"], "/");
     let known = rustix::fs::statvfs("/").unwrap();
-    assert_eq!(root[0].1["total_bytes"], json!({"Integer": known.f_blocks * known.f_frsize}));
+    assert_eq!(root[0].1["total_bytes"], json!(known.f_blocks * known.f_frsize));
     assert!((0.0..=100.0).contains(&number(&root[0].1["used_percent"], "Real")), "{root:?}");
     let missing = json!({"select": {"paths": ["/no/such/mount"]}});
     probe("disk", &missing, &SEE_MOUNTS).assert("critical", "/no/such/mount: is not mounted");
@@ -439,7 +448,7 @@ fn disk_that_fills_up() {
     let (tags, fields) = seen.points("disk").remove(0);
     assert_eq!(tags["path"], path);
     assert!(number(&fields["used_percent"], "Real") > 95.0, "{fields:?}");
-    assert_eq!(fields["total_bytes"], json!({"Integer": 1 << 20}));
+    assert_eq!(fields["total_bytes"], json!(1 << 20));
     assert!(number(&fields["available_bytes"], "Integer") < 50_000.0, "{fields:?}");
     std::fs::remove_file(mounted.path.join("large")).unwrap();
     for n in 0.. {

@@ -328,6 +328,11 @@ pub(crate) fn assert_same_samples(store: &Points, server: &Server) {
             }
         }
     }
+    // The server knows milliseconds: samples of one of them have no order.
+    let ordered = |samples: &mut Samples| {
+        let order = |a: &(i64, f64), b: &(i64, f64)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1));
+        samples.values_mut().for_each(|samples| samples.sort_by(order));
+    };
     let count = |samples: &Samples| samples.values().map(Vec::len).sum::<usize>();
     let mut found = Samples::new();
     eventually_some("every sample can be read", || {
@@ -335,6 +340,7 @@ pub(crate) fn assert_same_samples(store: &Points, server: &Server) {
         (count(&found) >= count(&expected)).then_some(())
     });
     assert_eq!(count(&found), count(&expected));
+    [&mut expected, &mut found].into_iter().for_each(ordered);
     for (series, samples) in &expected {
         let there = found.get(series).unwrap_or_else(|| panic!("not on the server: {series:?}"));
         let same = |(a, b): (&(i64, f64), &(i64, f64))| a.0 == b.0 && (a.1 - b.1).abs() <= 1e-12 * a.1.abs();
@@ -367,6 +373,5 @@ fn exported(server: &Server, texts: &[String]) -> Samples {
         let pairs = pairs.map(|(at, value)| (at.as_i64().expect("ms"), value.as_f64().expect("a number")));
         samples.entry((metric, tags)).or_default().extend(pairs);
     }
-    samples.values_mut().for_each(|samples| samples.sort_by_key(|(at, _)| *at));
     samples
 }

@@ -48,6 +48,8 @@ pub(super) struct Kept {
     pub(super) findings: Findings,
     pub(super) forgotten: bool,
     changed: Option<Change>,
+    /// There was no change since it was configured.
+    fresh: bool,
     findings_changed: BTreeMap<Arc<str>, Change>,
 }
 
@@ -63,6 +65,7 @@ impl Default for Kept {
             findings: Findings::new(),
             forgotten: false,
             changed: None,
+            fresh: true,
             findings_changed: BTreeMap::new(),
         }
     }
@@ -186,12 +189,14 @@ impl Kept {
         if let Some(last) = &self.changed {
             assert!(change.at > last.at, "{key}: {change:?} after {last:?}");
         }
-        match (&self.changed, &self.standing) {
-            (Some(last), Some(_)) => assert_eq!((change.from, change.since), (last.to, last.at), "{key}: {change:?}"),
+        match &self.changed {
+            Some(last) if !self.fresh => {
+                assert_eq!((change.from, change.since), (last.to, last.at), "{key}: {change:?}");
+            }
             _ => assert_eq!(change.from, State::Pending, "{key}: {change:?}"),
         }
         assert_ne!(change.from, change.to, "{key}");
-        self.changed = Some(*change);
+        (self.changed, self.fresh) = (Some(*change), false);
     }
 
     fn chain_finding(&mut self, key: &Key, subject: &Arc<str>, change: Change) {

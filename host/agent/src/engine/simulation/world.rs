@@ -112,7 +112,7 @@ impl World {
     pub(super) fn pop(&mut self, at: Timestamp) -> Option<Start> {
         self.begin(|| format!("pops as of {} ({})", at, at.0));
         self.model.look_at_flights(at);
-        let thorough = self.random.once_in(24);
+        let thorough = self.random.once_in(24) && !self.model.is_unclear(at);
         let start = self.core.pop(at);
         for key in self.core.entries.iter().filter_map(Entry::key).cloned().collect::<Vec<_>>() {
             if thorough {
@@ -139,21 +139,6 @@ impl World {
     fn turns(&self, at: Timestamp, popped: Option<&Key>) -> String {
         let both = [self.model.next(at), popped].into_iter().flatten();
         let both: Vec<_> = both.map(|key| (key, self.model.subjects.get(key).map(|subject| &subject.ticks))).collect();
-        let lanes = format!("{:?}", self.core.schedule);
-        let text = &lanes[lanes.rfind("lanes: Lanes").unwrap()..];
-        for name in ["c396", "c355"] {
-            for (at, _) in text.match_indices(name) {
-                eprintln!("DEBUG at {}", text[..at].matches("Group {").count());
-                eprintln!("DEBUG {}", &text[at.saturating_sub(70)..at + 40]);
-            }
-            for (at, _) in lanes.match_indices(&format!("Key {{ check: \"{name}\", target: None }}: Entry")) {
-                eprintln!("DEBUG {}", &lanes[at..at + 1200]);
-            }
-        }
-        let heads = text.rfind("heads:").unwrap();
-        let lanes: String = text[heads..].chars().take(2500).collect();
-        eprintln!("DEBUG {lanes}");
-        eprintln!("DEBUG {:?}", self.model.debug_flights());
         format!("{both:#?} {}", self.story(None))
     }
 

@@ -172,15 +172,20 @@ impl Ticks {
         if self.flight.is_some() {
             return None;
         }
-        let catch_up = self.catch_up_at.filter(|_| self.catch_up_until.is_none_or(|until| until >= now));
+        let catch_up = self.catch_up_at.filter(|_| !self.is_late(now));
         [self.next(), self.run_now, self.retry, catch_up].into_iter().flatten().min().filter(|at| *at <= now)
+    }
+
+    /// It was to make up for something, and it is too late for that. Its place in the line may still be that of then.
+    pub(super) fn is_late(&self, now: Timestamp) -> bool {
+        self.catch_up_at.is_some() && self.catch_up_until.is_some_and(|until| until < now)
     }
 
     /// It is begun now: the newest tick, or else what was asked for.
     pub(super) fn begin(&mut self, now: Timestamp) -> Option<Begun> {
         let ticks = self.look(now);
         let due_by = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let late = self.catch_up_until.is_some_and(|until| until < now);
+        let late = self.is_late(now);
         let (origin, due, settled) = if let Some(newest) = ticks.last() {
             self.miss(ticks.len() - 1);
             (Origin::Schedule, *newest, *newest - NS)

@@ -41,14 +41,6 @@ impl Model {
         })
     }
 
-    pub(in super::super) fn debug_flights(&self) -> Vec<(Key, String, bool, bool, Timestamp)> {
-        self.flying
-            .iter()
-            .zip(self.flights())
-            .map(|(k, f)| (k.clone(), f.group.clone(), f.waits, self.orphans.contains_key(k), f.began))
-            .collect()
-    }
-
     /// Whether the limits let a run of this begin: half the slots for those that wait, and no plugin more than its share.
     fn may_run(&self, subject: &Subject, share: usize) -> bool {
         let waiting = self.flights().filter(|flight| flight.waits).count();
@@ -67,6 +59,11 @@ impl Model {
         let wanting = self.subjects.iter().filter_map(|(key, subject)| Some((subject.ticks.wants(now)?, key, subject)));
         let may = wanting.filter(|(_, _, subject)| self.may_run(subject, share));
         may.map(|(at, key, _)| (at, key)).min().map(|(_, key)| key)
+    }
+
+    /// Whether somebody may stand in line at an instant that does not count any more.
+    pub(in super::super) fn is_unclear(&self, now: Timestamp) -> bool {
+        self.subjects.values().any(|subject| subject.ticks.is_late(now))
     }
 
     /// A key is popped. Returns what it begins with, and why it is not to be run after all.
