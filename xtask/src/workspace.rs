@@ -33,6 +33,12 @@ impl Workspace {
     pub(crate) fn cargo<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(cargo());
         command.current_dir(&self.root).args(arguments);
+        // What the cargo that runs us says of us. Build scripts that ask for it, such as that of ring, would see another
+        // answer than when cargo is called by hand, and everything on top of them would be compiled anew each time.
+        let of_ours = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix));
+        for name in env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| of_ours(name)) {
+            command.env_remove(name);
+        }
         command
     }
 }

@@ -11,7 +11,7 @@ use roundsman_schedule::schedule::Start;
 use tokio::sync::Notify;
 
 /// How long an end may wait: short beside the interval of commits, after which it becomes visible.
-const UNHURRIED: Duration = Duration::from_millis(50);
+const UNHURRIED: Duration = Duration::from_millis(100);
 
 /// A run that ended, however it ended.
 #[derive(Debug)]

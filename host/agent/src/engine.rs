@@ -44,6 +44,11 @@ const AHEAD: Duration = Duration::from_millis(50);
 const MARGIN: Duration = Duration::from_millis(5);
 /// The loop beats at least this often, so that /livez can tell a standstill from a quiet schedule.
 const BEAT: Duration = Duration::from_millis(500);
+/// How often time alone is asked for what it brought about: a look at every key.
+const PASS: Duration = Duration::from_secs(1);
+/// So long after the last run that was handed over the loop looks for ends, lest each of them wakes it. Shorter than ends
+/// may wait, and longer than most runs take.
+const COLLECT: Duration = Duration::from_millis(50);
 /// Beyond what a busy machine makes the loop late by: the process or the machine slept, or the clock was set.
 const ABSENCE: Duration = Duration::from_secs(2);
 
@@ -63,6 +68,8 @@ pub(crate) struct Engine {
     ahead_limit: usize,
     /// What the counters of each check were told last.
     ledger: Ledger,
+    /// When to look for ends.
+    collect: Instant,
     /// When the loop last looked.
     looked: Instant,
     /// When time alone was last asked for what it brought about.
@@ -103,6 +110,7 @@ impl Engine {
             ends: Ends::new(),
             ahead_limit: slots as usize / 2,
             ledger: Ledger::default(),
+            collect: Instant::now(),
             looked: Instant::now(),
             passed: Instant::now(),
         }
@@ -153,7 +161,7 @@ impl Engine {
             tracing::warn!(by_ms = off_ns / -1_000_000, "the clock was set back");
             self.core.set_back(off, now);
         }
-        if instant.duration_since(self.passed) >= BEAT {
+        if instant.duration_since(self.passed) >= PASS {
             self.passed = instant;
             self.core.pass_time(now);
         }
@@ -161,7 +169,9 @@ impl Engine {
     }
 
     fn wake_at(&self) -> Instant {
-        let beat = Instant::now() + BEAT;
+        let now = Instant::now();
+        let awaits_ends = self.collect > now && !self.running.is_empty();
+        let beat = if awaits_ends { self.collect.min(now + BEAT) } else { now + BEAT };
         let early = if self.may_go_ahead() { MARGIN } else { Duration::ZERO };
         match self.core.next_event() {
             Some(due) => self.clock.instant_of(due - early).min(beat),
@@ -228,6 +238,7 @@ impl Engine {
         let key = start.key.clone();
         let ticket = self.ends.ticket(start, generation, needed_by);
         let task = self.guests.spawn(at, run, ticket);
+        self.collect = self.collect.max(at + COLLECT);
         self.running.insert(key, Running { generation, task });
         self.shared.stats.in_flight(1);
     }

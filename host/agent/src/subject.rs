@@ -116,6 +116,12 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    /// An instant, unless a record or a hard change is not before it: then the next one after that. So the records of a
+    /// subject are in order, the changes of it and of its findings are, and both are among each other.
+    pub(crate) fn later(&self, at: Timestamp) -> Timestamp {
+        at.max(self.stamp.max(self.standing.since) + Duration::from_nanos(1))
+    }
+
     /// Since when silence has lasted too long, if that is still to be told. What is pushed has a deadline however it
     /// stands; the rest is stale once.
     pub(crate) fn silent_since(&self, now: Timestamp) -> Option<Timestamp> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// How often a running guest is looked at. A guest over its budget goes on for at most one tick.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// Ticks without any guest before the thread rests: to be woken costs about as much as a few of them.
-const REST_AFTER: u32 = 8;
+/// Ticks without any guest before the thread rests. Runs come in bunches, a tenth of a second and more apart.
+const REST_AFTER: u32 = 1;
 /// What entering a poll adds: one to the guests inside (lower half), one to those that ever entered (upper half).
 const ENTER: u64 = (1 << 32) + 1;
 const INSIDE: u64 = u32::MAX as u64;

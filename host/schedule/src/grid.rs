@@ -9,11 +9,12 @@ use crate::cron::Cron;
 use crate::error::CronError;
 use crate::hash;
 
-/// Phases are multiples of the largest of these that fits a hundred times into the period, so that many checks share a
-/// wake-up: to wake a thread takes 25 to 40 µs, as long as a run. What starts together is a hundredth of the keys at most
+/// Phases are multiples of the largest of these that fits fifty times into the period, so that many checks share a
+/// wake-up: to wake a thread takes 25 to 40 µs, as long as a run. What starts together is a fiftieth of the keys at most
 /// (as far as hashes spread them), so that it is no herd. All of them divide one second, so that checks with different
 /// periods share wake-ups too.
-const QUANTA: [Duration; 7] = [
+const QUANTA: [Duration; 8] = [
+    Duration::from_millis(200),
     Duration::from_millis(100),
     Duration::from_millis(50),
     Duration::from_millis(20),
@@ -22,7 +23,7 @@ const QUANTA: [Duration; 7] = [
     Duration::from_millis(2),
     Duration::from_millis(1),
 ];
-const QUANTA_PER_PERIOD: u32 = 100;
+const QUANTA_PER_PERIOD: u32 = 50;
 
 /// Jitter is less than the whole period, so that ticks keep their order.
 const MOST_JITTER_PERCENT: u8 = 99;
@@ -277,7 +278,7 @@ mod tests {
         for (check, target, node, period_ms, percent, phase_ns) in [
             ("shop", Some("eu"), "node-a", 10_000, 0, 4_400_000_000),
             ("shop", None, "node-a", 10_000, 0, 9_400_000_000),
-            ("shop", Some("eu"), "node-b", 10_000, 0, 8_900_000_000),
+            ("shop", Some("eu"), "node-b", 10_000, 0, 8_800_000_000),
             // Ticks that move anyway share no wake-up.
             ("shop", Some("eu"), "node-a", 10_000, 10, 4_421_318_103),
             ("shop", None, "node-a", 10_000, 10, 9_498_725_605),
@@ -293,18 +294,19 @@ mod tests {
     #[test]
     fn phases_spread() {
         for (period_ms, apart_ns, phases, fullest) in [
-            (50, 1, 10_000, 2),
-            (99, 1, 10_000, 2),
-            (100, 1_000_000, 100, 150),
-            (199, 1_000_000, 199, 90),
+            (49, 1, 10_000, 2),
+            (50, 1_000_000, 50, 250),
+            (99, 1_000_000, 99, 150),
+            (100, 2_000_000, 50, 250),
+            (199, 2_000_000, 100, 150),
             (200, 2_000_000, 100, 150),
-            (500, 5_000_000, 100, 150),
-            (1_000, 10_000_000, 100, 150),
+            (500, 10_000_000, 50, 250),
+            (1_000, 20_000_000, 50, 250),
             (2_000, 20_000_000, 100, 150),
-            (5_000, 50_000_000, 100, 150),
-            (10_000, 100_000_000, 100, 150),
-            (60_000, 100_000_000, 600, 40),
-            (3_600_000, 100_000_000, 8_500, 7),
+            (5_000, 100_000_000, 50, 250),
+            (10_000, 200_000_000, 50, 250),
+            (60_000, 200_000_000, 300, 70),
+            (3_600_000, 200_000_000, 7_500, 9),
         ] {
             let period = Duration::from_millis(period_ms);
             let mut keys_of = BTreeMap::new();

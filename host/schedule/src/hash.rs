@@ -1,17 +1,11 @@
-//! Hashes that spread keys over time.
-//!
-//! Written out, because the phases of a cluster must be the same after every upgrade.
+//! Hashes that spread keys over time; the same for ever, as those of the model.
 
+use roundsman_model::hash::stable;
 use roundsman_model::key::Key;
 
-/// FNV-1a of 64 bits over node, check and target, mixed once more because FNV leaves neighbours near each other.
+/// What spreads keys and nodes.
 pub(crate) fn of_key(node: &str, key: &Key) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    // 0xff occurs in no UTF-8 text and keeps the parts apart.
-    let parts = [node.as_bytes(), &[0xff], key.check.as_str().as_bytes(), &[0xff], key.target_or_empty().as_bytes()];
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
-    mix(parts.into_iter().flatten().fold(OFFSET, fnv))
+    stable(&[node, key.check.as_str(), key.target_or_empty()])
 }
 
 /// The n-th number of the endless row that a seed stands for (`SplitMix64`, begun anywhere).

@@ -10,11 +10,13 @@ use anyhow::{Context, Result, bail, ensure};
 use roundsman_agent::agent::{Agent, Handle};
 use roundsman_agent::config::Config;
 use roundsman_model::counts::Counts;
+use roundsman_model::name::BUILT_IN;
 use roundsman_model::record::{Record, Status};
 use roundsman_model::time::Timestamp;
 use roundsman_plugin::compile::Compiler;
 use roundsman_store::{Cursor, Reader};
 use roundsman_web::agent::Agent as Face;
+use roundsman_web::view;
 use tempfile::TempDir;
 
 use crate::measure::{cpu, now};
@@ -111,7 +113,7 @@ impl Rig {
         let agent: Arc<dyn Face> = handle.agent();
         let until = Instant::now() + PATIENCE;
         loop {
-            let board = agent.board();
+            let board = board(&*agent);
             let begun = board.iter().filter(|line| line.last.is_some()).count();
             if begun == self.subjects {
                 let bad =
@@ -162,10 +164,15 @@ impl Live {
         self.since(&mark)
     }
 
+    /// Every configured check.
+    pub(crate) fn board(&self) -> Vec<view::Subject> {
+        board(&*self.agent)
+    }
+
     /// Ticks of all checks, by what became of them.
     pub(crate) fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        for line in self.agent.board() {
+        for line in self.board() {
             sum.due += line.counts.due;
             sum.run += line.counts.run;
             sum.missed += line.counts.missed;
@@ -184,7 +191,8 @@ impl Live {
         let (from, until) = (window.from, window.until);
         let patience = Instant::now() + PATIENCE;
         // Until a record of a later tick is committed, some of the window may not be.
-        while !self.agent.board().iter().any(|line| line.last.as_ref().is_some_and(|last| last.time.0 > until + LOOK)) {
+        while !board(&*self.agent).iter().any(|line| line.last.as_ref().is_some_and(|last| last.time.0 > until + LOOK))
+        {
             ensure!(Instant::now() < patience, "nothing runs any more");
             tokio::time::sleep(LOOK).await;
         }
@@ -196,6 +204,11 @@ impl Live {
     pub(crate) async fn stop(self) -> Result<()> {
         self.handle.stop().await
     }
+}
+
+/// What was configured: without the agent's own check, whose cost counts as overhead.
+fn board(agent: &dyn Face) -> Vec<view::Subject> {
+    agent.board().into_iter().filter(|line| *line.check != *BUILT_IN).collect()
 }
 
 fn read<T>(
@@ -212,6 +225,8 @@ fn read<T>(
         }
         cursor = batch.next;
         let records = batch.records.into_iter().map(|row| row.record);
-        found.extend(records.filter(|record| record.time >= from && record.time < until).filter_map(&each));
+        let counts =
+            |record: &Record| record.time >= from && record.time < until && record.key.check.as_str() != BUILT_IN;
+        found.extend(records.filter(counts).filter_map(&each));
     }
 }

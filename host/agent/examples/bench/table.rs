@@ -44,10 +44,12 @@ struct Row {
 }
 
 #[rustfmt::skip]
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 13] = [
     Row { name: "run", promise: "≤ 40 µs CPU per run", measure: rows::engine::run },
     Row { name: "floor", promise: "≤ 12 µs, ≥ 60× cheaper than fork+exec", measure: rows::floor::floor },
     Row { name: "schedule", promise: "due = run at 10,000/s; p99.9 lag ≤ bare timer + 5 ms", measure: rows::engine::schedule },
+    Row { name: "overload", promise: "30,000 runs/s asked for: due = run + missed + overlap + skipped, none starves", measure: rows::overload::overload },
+    Row { name: "cron", promise: "1,000 checks at the same minute: none missed; share begun within 1 s", measure: rows::cron::cron },
     Row { name: "outage", promise: "30 % of 1,000 hang: the others' p99.9 lag ≤ before + 5 ms", measure: rows::network::outage },
     Row { name: "saturation", promise: "the same with more hanging than there are slots", measure: rows::network::saturation },
     Row { name: "idle", promise: "1,000 checks at 10 s: ≤ 0.5 % of a core beside the checks' own work", measure: rows::engine::idle },

@@ -34,10 +34,8 @@ impl Core {
         let network = subject.prepared.uses_network();
         self.uplink.heard(&start.key, status, blame);
         let suspect = self.uplink.suspects(&start.key, status, blame, network);
-        // Later than what came before, also if that was pushed meanwhile, or is of what had this name before.
-        let time = start.time.max(subject.stamp + Duration::from_nanos(1));
-        // And later than what time alone brought about.
-        let at = time.max(subject.standing.since + Duration::from_nanos(1));
+        // Later than what came before, also if that was pushed or found stale meanwhile, or had this name earlier.
+        let at = subject.later(start.time);
         let attempt = subject.standing.attempt(status);
         let (standing, mut change) = subject.standing.apply(status, blame, subject.prepared.confirm(), at);
         let mut changed = if blame == Blame::Target {
@@ -47,7 +45,7 @@ impl Core {
         };
         subject.standing = standing;
         subject.previous = Some(status);
-        subject.stamp = time;
+        subject.stamp = at;
         subject.gate = None;
         subject.silent_at = subject.prepared.silent_at(start.due);
         subject.remember(&outcome.memory);
@@ -71,7 +69,7 @@ impl Core {
             key: start.key.clone(),
             plugin,
             origin: start.origin,
-            time,
+            time: at,
             started: outcome.started,
             status,
             blame,
@@ -160,7 +158,7 @@ impl Core {
     pub(super) fn turn(&mut self, key: &Key, to: State, at: Timestamp, summary: Arc<str>) -> bool {
         let (counts, last_tick) = self.settled(key);
         let Some(subject) = self.subjects.get_mut(key) else { return false };
-        let at = at.max(subject.standing.since + Duration::from_nanos(1));
+        let at = subject.later(at);
         let Some((standing, mut change)) = subject.standing.turn(to, at) else { return false };
         subject.standing = standing;
         let check = subject.prepared.check.clone();

@@ -25,23 +25,29 @@ const DAY_NS: i64 = 86_400 * SECOND_NS;
 /// Days on which clocks change, in Europe and in America; and one on which they do not.
 const DAYS_S: [i64; 4] = [1_792_886_400, 1_774_742_400, 1_793_491_200, 1_795_132_800];
 
-fn day(seed: u64) {
+/// So much of a day that it proves something: that nothing happens is no answer.
+fn run(seed: u64, for_ns: i64) {
     let begin = DAYS_S[seed as usize % DAYS_S.len()] * SECOND_NS + seed as i64 * 1_234_567;
     let mut driver = Driver::new(seed, CHECKS, Timestamp(begin));
-    driver.run(DAY_NS);
+    driver.run(for_ns);
     driver.world.store.commit_all();
     let seen = driver.world.store.seen;
-    println!("seed {seed}: {seen:?}");
-    // A day in which nothing happens proves nothing.
-    assert!(seen.records > 500_000 && seen.changes > 10_000 && seen.finding_changes > 1_000, "{seen:?}");
-    assert!(seen.flapping > 1_000 && seen.lost > 0, "{seen:?}");
+    eprintln!("seed {seed}: {seen:?}");
+    let hours = (for_ns / 3_600 / SECOND_NS) as u64;
+    assert!(seen.records > 20_000 * hours && seen.changes > 1_000 * hours, "{seen:?}");
+    assert!(seen.finding_changes > 50 * hours && seen.flapping > 100 * hours, "{seen:?}");
 }
 
+/// One day, and the first hours of another: what a machine under load does in 20 s. All of them are days where the
+/// variable names them.
 #[test]
 fn days() {
-    let seeds = std::env::var("ROUNDSMAN_SIMULATION_SEEDS").unwrap_or_else(|_| "0..2".to_owned());
+    let Ok(seeds) = std::env::var("ROUNDSMAN_SIMULATION_SEEDS") else {
+        run(0, DAY_NS);
+        return run(1, DAY_NS / 4);
+    };
     let (from, to) = seeds.split_once("..").expect("ROUNDSMAN_SIMULATION_SEEDS is like 0..10");
     for seed in from.parse().unwrap()..to.parse().unwrap() {
-        day(seed);
+        run(seed, DAY_NS);
     }
 }

@@ -17,9 +17,9 @@ use super::scene::Scene;
 use super::world::World;
 use crate::engine::command::SilenceDraft;
 
-/// As in the engine's loop.
+/// As in the engine's loop; but it beats half as often, because what it is for is told as of its own instant.
 pub(super) const ABSENCE: Duration = Duration::from_secs(2);
-const BEAT_NS: i64 = 500_000_000;
+const BEAT_NS: i64 = 1_000_000_000;
 const AHEAD: Duration = Duration::from_millis(50);
 const MARGIN_NS: i64 = 5_000_000;
 
@@ -238,6 +238,7 @@ impl Driver {
                 let id = if ids.is_empty() { 7 } else { *self.random.pick(&ids) };
                 self.world.unsilence(id);
             }
+            Happening::Edit if self.random.once_in(8) => self.have_pushed(),
             Happening::Edit => self.edit(),
             Happening::Restart => self.restart(false),
             Happening::Kill => self.restart(true),
@@ -249,10 +250,7 @@ impl Driver {
                 let by = self.leap();
                 self.set(by.as_nanos() as i64);
             }
-            Happening::Back => {
-                let by = self.leap();
-                self.set(-(by.as_nanos() as i64));
-            }
+            Happening::Back => self.back(),
             Happening::Correction => {
                 let by = self.random.between(0, 4 * SECOND_NS as u64) as i64 - 2 * SECOND_NS;
                 self.set(by);
@@ -265,6 +263,33 @@ impl Driver {
                     self.happenings.insert((self.world.mono + 120 * SECOND_NS, HAPPENINGS.len() - 1), Happening::Cut);
                 }
             }
+        }
+    }
+
+    /// The clock is set back, and some checks are gone meanwhile.
+    fn back(&mut self) {
+        let on = self.scene.checks.iter().filter(|(_, check)| check.enabled);
+        let gone: Vec<u64> = on.map(|(number, _)| *number).filter(|_| self.random.once_in(20)).collect();
+        gone.iter().for_each(|number| self.scene.switch(*number, false));
+        let checks = self.scene.prepare();
+        self.take(checks);
+        let by = self.leap();
+        self.set(-(by.as_nanos() as i64));
+        gone.iter().for_each(|number| self.scene.switch(*number, true));
+        let checks = self.scene.prepare();
+        self.take(checks);
+    }
+
+    /// A check that is about to try again becomes one that is pushed.
+    fn have_pushed(&mut self) {
+        let subjects = self.world.core.subjects.values();
+        let trying = subjects.filter(|s| s.standing.soft.is_some() && s.prepared.check.retry_interval.is_some());
+        let mut names: Vec<_> = trying.map(|subject| subject.prepared.check.name.clone()).collect();
+        names.sort();
+        if !names.is_empty() {
+            self.scene.have_pushed(self.random.pick(&names));
+            let checks = self.scene.prepare();
+            self.take(checks);
         }
     }
 

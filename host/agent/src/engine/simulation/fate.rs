@@ -51,7 +51,7 @@ impl Fates {
             95..99 => random.duration(30 * MILLISECOND, timeout.min(500 * MILLISECOND)),
             _ => random.duration(30 * MILLISECOND, timeout),
         };
-        let hangs = self.outage && fate.number % 3 == 0;
+        let hangs = self.outage && fate.number.is_multiple_of(3);
         if hangs || (self.cut && key.target.is_some()) {
             let takes = if hangs { timeout } else { takes };
             return Throw { code: Some("timeout"), takes, ..Throw::bare(Status::Critical, Blame::Target) };

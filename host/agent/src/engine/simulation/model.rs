@@ -26,7 +26,7 @@ use super::store::{Kept, Store};
 use super::told::{Told, Why};
 use crate::engine::command::{NotNow, SilenceDraft};
 use crate::subject::Prepared;
-use ticks::{Flight, Left, Ticks};
+use ticks::{Counted, Flight, Ticks};
 use track::Track;
 
 const NS: Duration = Duration::from_nanos(1);
@@ -44,7 +44,7 @@ pub(super) struct Model {
     last_silence: u64,
     /// Whether the last word of each key of an anchor was a failure.
     anchors_fail: BTreeMap<Key, bool>,
-    past: HashMap<Key, (Kept, Track, BTreeMap<Arc<str>, Track>)>,
+    past: HashMap<Key, Left>,
     /// What was removed, and when: a death makes it come back.
     graves: Vec<(i64, Key, Subject)>,
     /// How far the series of those that were removed have come.
@@ -54,6 +54,9 @@ pub(super) struct Model {
     pub(super) mono: i64,
     pub(super) told: Vec<Told>,
 }
+
+/// What an earlier life left of a (check, target): what the store says, and what happened to it and to its findings.
+type Left = (Kept, Track, BTreeMap<Arc<str>, Track>);
 
 #[derive(Debug)]
 pub(super) struct Subject {
@@ -138,7 +141,7 @@ impl Model {
             None => (None, None, BTreeMap::new()),
         };
         let mark = self.marks.remove(&key);
-        let left = kept.as_ref().filter(|kept| kept.last_tick.0 > 0).map(|kept| Left {
+        let left = kept.as_ref().filter(|kept| kept.last_tick.0 > 0).map(|kept| Counted {
             counts: kept.counts,
             last_tick: kept.last_tick,
             last_time: kept.high_water,
@@ -165,6 +168,7 @@ impl Model {
             ticks.retry = Some(begins + retry);
         }
         let windows = check.maintenance.iter();
+        let stamp = kept.as_ref().map(|kept| kept.high_water).or(mark).unwrap_or(Timestamp(i64::MIN));
         let subject = Subject {
             maintenance: windows.map(|m| (Grid::cron(&m.cron, &m.timezone).unwrap(), m.length)).collect(),
             silent_at: silent_at(&ticks.grid, check, looked_after.unwrap_or(begins)),
@@ -175,7 +179,7 @@ impl Model {
             findings,
             previous: kept.as_ref().and_then(|kept| kept.last_status),
             memory: kept.as_ref().map(|kept| kept.memory.clone()).unwrap_or_default(),
-            stamp: kept.map(|kept| kept.high_water).or(mark).unwrap_or(Timestamp(i64::MIN)),
+            stamp,
             held: None,
         };
         if self.anchors.contains(&key.check) {
@@ -316,6 +320,11 @@ impl Model {
 }
 
 impl Subject {
+    /// After everything that is stamped already.
+    fn after_all(&self, at: Timestamp) -> Timestamp {
+        [at, self.stamp + NS, self.track.last().since + NS].into_iter().max().unwrap()
+    }
+
     fn is_silent(&self, now: Timestamp) -> bool {
         let pushed = matches!(self.prepared.check.timing, Timing::Ttl(_));
         self.silent_at.is_some_and(|at| at < now) && (pushed || self.track.last().state != State::Stale)

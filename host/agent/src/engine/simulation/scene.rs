@@ -112,6 +112,22 @@ impl Scene {
         self.checks.insert(number, Arc::new(check));
     }
 
+    /// Switches a check off, or on again.
+    pub(super) fn switch(&mut self, number: u64, enabled: bool) {
+        let check = Check { enabled, ..Check::clone(&self.checks[&number]) };
+        self.insert(number, check);
+    }
+
+    /// Nobody runs it any more: results are pushed.
+    pub(super) fn have_pushed(&mut self, name: &CheckName) {
+        let number = self.checks.iter().find(|(_, check)| check.name == *name).map(|(number, _)| *number);
+        if let Some(number) = number {
+            let timing = Timing::Ttl(Duration::from_secs(90));
+            let check = Check { timing, ..Check::clone(&self.checks[&number]) };
+            self.insert(number, check);
+        }
+    }
+
     /// An operator is at work.
     pub(super) fn edit(&mut self, random: &mut Random) {
         for _ in 0..random.between(1, 4) {
@@ -212,7 +228,7 @@ fn threshold(random: &mut Random) -> u32 {
 }
 
 fn plugin(random: &mut Random) -> PluginName {
-    PluginName::new(*random.pick::<&str>(&PLUGINS)).unwrap()
+    PluginName::new(random.pick::<&str>(&PLUGINS)).unwrap()
 }
 
 fn target(n: u64) -> Target {

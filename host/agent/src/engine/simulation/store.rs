@@ -48,6 +48,7 @@ pub(super) struct Kept {
     pub(super) findings: Findings,
     pub(super) forgotten: bool,
     changed: Option<Change>,
+    newest_change: Timestamp,
     /// There was no change since it was configured.
     fresh: bool,
     findings_changed: BTreeMap<Arc<str>, Change>,
@@ -65,6 +66,7 @@ impl Default for Kept {
             findings: Findings::new(),
             forgotten: false,
             changed: None,
+            newest_change: Timestamp(i64::MIN),
             fresh: true,
             findings_changed: BTreeMap::new(),
         }
@@ -100,6 +102,8 @@ impl Store {
             Entry::Record(recorded) => self.record(&recorded),
             Entry::Turned(turned) => {
                 let kept = self.kept.entry(turned.key.clone()).or_default();
+                assert!(turned.change.at > kept.newest_change, "{}: {:?}", turned.key, turned.change);
+                kept.newest_change = turned.change.at;
                 kept.chain(&turned.key, &turned.change);
                 (kept.standing, kept.forgotten) = (Some(turned.standing), false);
                 kept.count(&turned.key, turned.counts, turned.last_tick);
@@ -110,8 +114,8 @@ impl Store {
             }
             Entry::Forget { key } => {
                 let kept = self.kept.entry(key).or_default();
-                let Kept { high_water, changed, .. } = *kept;
-                *kept = Kept { high_water, changed, forgotten: true, ..Kept::default() };
+                let Kept { high_water, changed, newest_change, .. } = *kept;
+                *kept = Kept { high_water, changed, newest_change, forgotten: true, ..Kept::default() };
             }
             Entry::Silenced(silence) => drop(self.silences.insert(silence.id, silence)),
             Entry::Unsilenced { id } => drop(self.silences.remove(&id)),
@@ -124,6 +128,12 @@ impl Store {
         assert!(record.time > kept.high_water, "{}: {} after {}", record.key, record.time, kept.high_water);
         kept.high_water = record.time;
         kept.last_status = Some(record.status);
+        // All that one record changes is of one instant, later than what changed before.
+        let before = kept.newest_change;
+        for change in change.iter().chain(findings.iter().filter_map(|told| told.change.as_ref())) {
+            assert!(change.at > before, "{}: {change:?}, not after {before}", record.key);
+            kept.newest_change = change.at;
+        }
         if let Some(change) = change {
             kept.chain(&record.key, change);
         }

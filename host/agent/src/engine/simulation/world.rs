@@ -1,6 +1,6 @@
 //! The engine's core and its model side by side: whatever is asked of one is asked of the other, and they must agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) struct World {
     pub(super) offset: i64,
     random: Random,
     /// The last few things that were done, for whoever has to find out what went wrong.
-    trace: std::collections::VecDeque<String>,
+    trace: VecDeque<(Timestamp, &'static str, Option<Key>, Option<Timestamp>)>,
 }
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
             mono: 0,
             offset: begin.0,
             random: Random::new(seed),
-            trace: std::collections::VecDeque::new(),
+            trace: VecDeque::new(),
         }
     }
 
@@ -52,13 +52,13 @@ impl World {
         Timestamp(self.mono + self.offset)
     }
 
-    /// Notes what is about to be done.
-    fn begin(&mut self, what: impl FnOnce() -> String) {
+    /// Notes what is about to be done, with whom, and as of when.
+    fn begin(&mut self, what: &'static str, key: Option<&Key>, at: Option<Timestamp>) {
         self.model.mono = self.mono;
         if self.trace.len() == 30 {
             self.trace.pop_front();
         }
-        self.trace.push_back(format!("{} {}", Timestamp(self.mono + self.offset), what()));
+        self.trace.push_back((self.now(), what, key.cloned(), at));
     }
 
     /// The store was told what it should have been told, and gets it.
@@ -82,8 +82,9 @@ impl World {
     /// Instants between which there is no tick say the same: whoever looked last found nothing.
     fn even_out(&self, told: &mut Told, expected: &mut Told) {
         let (Some((key, told)), Some((of, expected))) = (told.last_tick(), expected.last_tick()) else { return };
-        let Some(subject) = self.model.subjects.get(key).filter(|_| key == of) else { return };
-        if *told > *expected && subject.ticks.none_between(*expected, *told) {
+        // Of what was removed it is forgotten.
+        let same = |key: &Key| self.model.subjects.get(key).is_none_or(|s| s.ticks.none_between(*expected, *told));
+        if key == of && *told > *expected && same(key) {
             *expected = *told;
         }
     }
@@ -100,7 +101,7 @@ impl World {
     }
 
     pub(super) fn take_checks(&mut self, checks: Vec<Prepared>) -> Vec<Key> {
-        self.begin(|| "takes checks".to_owned());
+        self.begin("takes checks", None, None);
         let now = self.now();
         self.model.take_checks(&checks, now);
         let gone = self.core.take_checks(checks, now);
@@ -110,7 +111,7 @@ impl World {
 
     /// What is to begin, as of an instant that may lie ahead. What is not to be run is told on the way.
     pub(super) fn pop(&mut self, at: Timestamp) -> Option<Start> {
-        self.begin(|| format!("pops as of {} ({})", at, at.0));
+        self.begin("pops", None, Some(at));
         self.model.look_at_flights(at);
         let thorough = self.random.once_in(24) && !self.model.is_unclear(at);
         let start = self.core.pop(at);
@@ -152,21 +153,21 @@ impl World {
     }
 
     pub(super) fn skip(&mut self, key: &Key) {
-        self.begin(|| format!("skips {key}"));
+        self.begin("skips", Some(key), None);
         self.core.skip(key);
         self.model.skip(key);
         self.agree();
     }
 
     pub(super) fn finish(&mut self, start: &Start, generation: u64, facts: &Facts) {
-        self.begin(|| format!("{} ends at {}", start.key, facts.ended));
+        self.begin("ends", Some(&start.key), Some(facts.ended));
         let known = self.core.finished(start, generation, facts.outcome());
         assert_eq!(known, self.model.finished(start, generation, facts));
         self.agree();
     }
 
     pub(super) fn push(&mut self, key: &Key, facts: &Facts) {
-        self.begin(|| format!("pushes {key}"));
+        self.begin("pushes", Some(key), None);
         let pushed = Pushed {
             key: key.clone(),
             status: facts.status,
@@ -182,7 +183,7 @@ impl World {
     }
 
     pub(super) fn run_now(&mut self, key: &Key) -> Result<(), NotNow> {
-        self.begin(|| format!("is asked to run {key}"));
+        self.begin("runs now", Some(key), None);
         let now = self.now();
         let answer = self.core.run_now(key, now);
         assert_eq!(answer, self.model.run_now(key, now), "{key}");
@@ -190,7 +191,7 @@ impl World {
     }
 
     pub(super) fn silence(&mut self, draft: &SilenceDraft) {
-        self.begin(|| "silences".to_owned());
+        self.begin("silences", None, None);
         let now = self.now();
         let silence = self.core.silence(draft.clone(), now);
         assert_eq!(silence.ok().map(|silence| silence.id), self.model.silence(draft, now));
@@ -198,13 +199,13 @@ impl World {
     }
 
     pub(super) fn unsilence(&mut self, id: u64) {
-        self.begin(|| "unsilences".to_owned());
+        self.begin("unsilences", None, None);
         assert_eq!(self.core.unsilence(id), self.model.unsilence(id));
         self.agree();
     }
 
     pub(super) fn pass_time(&mut self) {
-        self.begin(|| "passes time".to_owned());
+        self.begin("passes time", None, None);
         let now = self.now();
         self.core.pass_time(now);
         self.model.pass_time(now);
@@ -213,7 +214,8 @@ impl World {
 
     /// Time has passed without anybody looking, and the clock says something else than it should.
     pub(super) fn come_back(&mut self, away: Duration, set_back: Duration) {
-        self.begin(|| format!("was away for {away:?}, set back by {set_back:?}"));
+        let was = self.now() - away + set_back;
+        self.begin("comes back", None, Some(was));
         let now = self.now();
         if away > super::drive::ABSENCE {
             self.core.absent(away, now);
@@ -228,7 +230,7 @@ impl World {
 
     /// The end of this life, and the beginning of the next one, which has no checks yet.
     pub(super) fn restart(&mut self, kill: bool) {
-        self.begin(|| format!("restarts, killed: {kill}"));
+        self.begin(if kill { "is killed" } else { "restarts" }, None, None);
         let known = if kill { self.mono - COMMIT_NS } else { self.mono };
         if kill {
             self.store.kill(known);

@@ -15,7 +15,7 @@ use roundsman_schedule::schedule::Start;
 use super::super::facts::Facts;
 use super::super::told::{FindingTold, Row, Told, Why};
 use super::track::{Step, Track};
-use super::{Model, NS, Subject, covers, silent_at};
+use super::{Model, Subject, covers, silent_at};
 
 impl Model {
     /// Whether the run was one of a subject that is still there.
@@ -50,15 +50,14 @@ impl Model {
         let (status, code) = weigh(&check, facts);
         let target = facts.blame == Blame::Target;
         let confirm = Confirm { success: check.success_threshold, failure: check.failure_threshold };
-        let time = start.time.max(Timestamp(subject.stamp.0.saturating_add(1)));
-        let at = time.max(subject.track.last().since + NS);
+        let at = subject.after_all(start.time);
         let (attempt, mut change) = subject.track.hear(status, target, confirm, at, mono);
         let mut findings = Vec::new();
         if target {
             findings = hear_findings(&mut subject.findings, &facts.findings, confirm, at, mono);
         }
         subject.previous = Some(status);
-        subject.stamp = time;
+        subject.stamp = at;
         subject.held = None;
         subject.silent_at = silent_at(&subject.prepared.grid, &check, start.due);
         for (name, value) in &facts.memory {
@@ -84,7 +83,7 @@ impl Model {
         self.told.push(Told::Record(Box::new(Row {
             key: key.clone(),
             origin: start.origin,
-            time,
+            time: at,
             started: facts.started,
             status,
             blame: facts.blame,
@@ -163,7 +162,7 @@ impl Model {
     pub(super) fn turn(&mut self, key: &Key, to: State, at: Timestamp, why: Why) -> bool {
         let mono = self.mono;
         let subject = self.subjects.get_mut(key).unwrap();
-        let at = at.max(subject.track.last().since + NS);
+        let at = subject.after_all(at);
         let Some(mut change) = subject.track.turn(to, at, mono) else { return false };
         let (stand, counts, last_tick) = (subject.track.stand(), subject.ticks.counts, subject.ticks.settled());
         change.quiet = self.quiet(key, false, at);

@@ -58,7 +58,7 @@ pub(super) struct Begun {
 
 /// What an earlier life left.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Left {
+pub(super) struct Counted {
     pub(in super::super) counts: Counts,
     pub(super) last_tick: Timestamp,
     pub(super) last_time: Timestamp,
@@ -71,7 +71,7 @@ impl Ticks {
         delay: Duration,
         catch_up: CatchUp,
         group: String,
-        left: Option<Left>,
+        left: Option<Counted>,
         now: Timestamp,
     ) -> Self {
         let mut ticks = Self {
