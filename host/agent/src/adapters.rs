@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use roundsman_influx::stats::Stats as DestinationStats;
 use roundsman_model::key::Key;
-use roundsman_model::name::{BUILT_IN, CheckName};
+use roundsman_model::name::CheckName;
 use roundsman_model::record::Record;
 use roundsman_model::silence::Silence;
 use roundsman_plugin::engine::Engine;
@@ -209,8 +209,7 @@ impl Face {
         let missing = || RunError::NoCheck(check.to_owned());
         let name = CheckName::new(check).map_err(|_| missing())?;
         let known = self.configured(|c| c.checks.iter().find(|c| *c.name == *check).map(|c| c.enabled));
-        let own = (check == BUILT_IN).then_some(self.config.self_check.enabled);
-        if !known.or(own).ok_or_else(missing)? {
+        if !known.ok_or_else(missing)? {
             return Err(RunError::NotRunnable("it is disabled (`enabled: false`)".to_owned()));
         }
         let board = self.shared.published.board();

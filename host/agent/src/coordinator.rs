@@ -304,7 +304,7 @@ impl Coordinator {
             .map(|report| (report.path.as_path(), report.problems.first()))
             .collect();
         let mut of_checks = Vec::new();
-        let mut checks = Vec::new();
+        let mut checks: Vec<view::Check> = self.built_in.iter().map(|check| view::Check::of(check)).collect();
         for configured in self.files.checks() {
             let problems = self.problems_of(configured);
             let outdated = outdated.get(&*configured.file);

@@ -120,8 +120,9 @@ impl Engine {
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken, grace: Duration) {
         while !stop.is_cancelled() {
             self.shared.beat();
-            self.follow_clock();
+            // Before the clock is followed: what has ended did so by the clock of then, and not across an absence.
             self.finish_ended();
+            self.follow_clock();
             self.start_due();
             let wake = self.wake_at();
             self.ends.plan(wake);
@@ -262,6 +263,9 @@ impl Engine {
 
     /// Hands to the store what it is to be told; what comes after the commit is the publisher's.
     fn submit(&mut self) {
+        for (key, why) in self.core.reasons() {
+            self.shared.published.skipped(&key, why);
+        }
         for entry in self.core.drain() {
             let key = entry.key().cloned();
             let gone = matches!(entry, Entry::Forget { .. });

@@ -254,6 +254,13 @@ impl Published {
         self.disappoint(key);
     }
 
+    /// It is still not run, for this reason.
+    pub(crate) fn skipped(&self, key: &Key, why: Arc<str>) {
+        if let Some(line) = self.board_mut().get_mut(key).filter(|line| line.standing.state == State::Skipped) {
+            line.skipped = Some(why);
+        }
+    }
+
     /// It is not shown any more.
     pub(crate) fn forgotten(&self, key: &Key) {
         self.board_mut().remove(key);

@@ -109,7 +109,7 @@ fn a_silence_from_beginning_to_end() {
         0,
     );
     let id = begun.split("remove ").nth(1).unwrap().split('`').next().unwrap().to_owned();
-    assert!(begun.starts_with("silenced: web/gone, in 59m") || begun.contains("in 1h"), "{begun}");
+    assert!(begun.starts_with("silenced: web/gone; ends in 59m") || begun.contains("in 1h"), "{begun}");
     let listed = house.says(&["silence", "list", "--check", "web"], 0);
     let row = listed.lines().nth(1).unwrap();
     assert!(row.starts_with(&format!("{id}  web    gone")) && row.ends_with("kim  it's known"), "{listed}");
@@ -135,7 +135,7 @@ fn a_silence_from_beginning_to_end() {
     );
     house.complains(&add(&["web", "--target", "away"]), &["no target `away`", "gone, here"]);
     let state = house.place.state().display().to_string();
-    assert!(house.says(&add(&["--all", "--state", &state]), 0).starts_with("silenced: every check, "));
+    assert!(house.says(&add(&["--all", "--state", &state]), 0).starts_with("silenced: every check; "));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_acknowledgement_ends_with_the_problem() {
     house.complains(&["check", "ack", "wep", "--reason", "r"], &["there is no check `wep`", "check list"]);
     house.complains(&["check", "ack", "web", "--target", "here", "--reason", "r"], &["nothing to acknowledge"]);
     let begun = house.says(&["check", "ack", "web", "--reason", "on it"], 0);
-    assert!(begun.starts_with("silenced: web/gone, when it is ok: "), "{begun}");
+    assert!(begun.starts_with("silenced: web/gone; ends when it is ok; "), "{begun}");
     house.complains(&["check", "ack", "web", "--reason", "r"], &["silenced already", "silence list --check web"]);
     // It comes back: nobody has to think of the silence.
     let _back = TcpListener::bind(("127.0.0.1", house.closed)).unwrap();

@@ -152,8 +152,8 @@ fn begin(remote: &Remote, bodies: &[Value]) -> anyhow::Result<ExitCode> {
             continue;
         }
         let One { silence } = serde_json::from_value(answer)?;
-        let end = format!("`roundsman silence remove {}` ends it", silence.id);
-        say(&format!("silenced: {}, {}: {end}\n", covered(&silence), ends(&silence)))?;
+        let end = format!("`roundsman silence remove {}` ends it now", silence.id);
+        say(&format!("silenced: {}; ends {}; {end}\n", covered(&silence), ends(&silence)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(super) last_silence: u64,
     /// What the store is to be told, in this order.
     pub(super) entries: Vec<Entry>,
+    /// Of what is not run as before: why, where that is another reason or was told to an earlier life only.
+    pub(super) reasons: Vec<(Key, Arc<str>)>,
 }
 
 impl Core {
@@ -78,12 +80,18 @@ impl Core {
             generation: 0,
             last_silence,
             entries: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
     /// What the store is to be told since the last time.
     pub(crate) fn drain(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.entries)
+    }
+
+    /// New reasons of what is not run as before.
+    pub(crate) fn reasons(&mut self) -> Vec<(Key, Arc<str>)> {
+        std::mem::take(&mut self.reasons)
     }
 
     pub(crate) fn subject(&self, key: &Key) -> Option<&Subject> {

@@ -46,6 +46,9 @@ impl Core {
             self.persist_counts(&start.key);
         }
         if let Some(subject) = self.subjects.get_mut(&start.key) {
+            if !turned && subject.gate.as_ref() != Some(&gate) {
+                self.reasons.push((start.key.clone(), gate.why.clone()));
+            }
             subject.gate = Some(gate);
             subject.silent_at = subject.prepared.silent_at(start.due);
         }

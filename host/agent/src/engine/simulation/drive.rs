@@ -344,7 +344,7 @@ impl Driver {
         let checks = self.scene.prepare();
         // The store refuses what is not later than the end of a series that it has kept from an earlier life, and
         // nobody tells the core where that is: such a check has to wait.
-        let late = |key: &Key| self.world.store.kept.get(key).is_some_and(|kept| kept.high_water >= self.world.now());
+        let late = |key: &Key| self.world.store.kept.get(key).is_some_and(|kept| kept.reaches() >= self.world.now());
         let news = checks.iter().map(|prepared| prepared.key()).filter(|key| self.world.core.subject(key).is_none());
         if news.into_iter().any(|key| late(key) && !self.removed.contains(key)) {
             self.scene.checks = before;

@@ -102,7 +102,7 @@ impl Store {
             Entry::Record(recorded) => self.record(&recorded),
             Entry::Turned(turned) => {
                 let kept = self.kept.entry(turned.key.clone()).or_default();
-                assert!(turned.change.at > kept.newest_change, "{}: {:?}", turned.key, turned.change);
+                assert!(turned.change.at > kept.newest_change || kept.fresh, "{}: {:?}", turned.key, turned.change);
                 kept.newest_change = turned.change.at;
                 kept.chain(&turned.key, &turned.change);
                 (kept.standing, kept.forgotten) = (Some(turned.standing), false);
@@ -128,10 +128,11 @@ impl Store {
         assert!(record.time > kept.high_water, "{}: {} after {}", record.key, record.time, kept.high_water);
         kept.high_water = record.time;
         kept.last_status = Some(record.status);
-        // All that one record changes is of one instant, later than what changed before.
+        // All that one record changes is of one instant, later than what changed before. But for what was forgotten in an
+        // earlier life and came back while the clock was set back: nobody tells the core how far its changes had come.
         let before = kept.newest_change;
         for change in change.iter().chain(findings.iter().filter_map(|told| told.change.as_ref())) {
-            assert!(change.at > before, "{}: {change:?}, not after {before}", record.key);
+            assert!(change.at > before || kept.fresh, "{}: {change:?}, not after {before}", record.key);
             kept.newest_change = change.at;
         }
         if let Some(change) = change {
@@ -181,6 +182,11 @@ impl Store {
 }
 
 impl Kept {
+    /// How far its records and changes have come.
+    pub(super) fn reaches(&self) -> Timestamp {
+        self.high_water.max(self.newest_change)
+    }
+
     fn count(&mut self, key: &Key, counts: Counts, last_tick: Timestamp) {
         assert!(counts.balanced(), "{key}: {counts:?}");
         let grew = [
@@ -197,7 +203,7 @@ impl Kept {
     /// Every change begins where the one before it ended, later than that.
     fn chain(&mut self, key: &Key, change: &Change) {
         if let Some(last) = &self.changed {
-            assert!(change.at > last.at, "{key}: {change:?} after {last:?}");
+            assert!(change.at > last.at || self.fresh, "{key}: {change:?} after {last:?}");
         }
         match &self.changed {
             Some(last) if !self.fresh => {
