@@ -141,7 +141,13 @@ impl Core {
         let mut outcome = Outcome::told(Status::Critical, summary.into(), at);
         outcome.code = Some(TTL.into());
         let start = self.off_the_grid(key.clone(), Origin::Expired, ttl, at);
-        self.conclude(&start, outcome);
+        match self.gate(&start) {
+            None => self.conclude(&start, outcome),
+            // Who should tell us is not expected to.
+            Some(gate) => {
+                self.excuse(&key, at, gate);
+            }
+        }
         if let Some(subject) = self.subjects.get_mut(&key) {
             let (ttl, late) = (roundsman_model::time::nanos(ttl).max(1), now.0.saturating_sub(at.0).max(0));
             subject.silent_at = Some(Timestamp(at.0.saturating_add((late / ttl + 1).saturating_mul(ttl))));

@@ -6,6 +6,7 @@ use roundsman_model::key::Key;
 use roundsman_model::name::CheckName;
 use roundsman_model::record::Origin;
 use roundsman_model::state::State;
+use roundsman_model::time::Timestamp;
 use roundsman_schedule::schedule::Start;
 
 use crate::engine::core::Core;
@@ -41,17 +42,24 @@ impl Core {
     pub(super) fn hold_back(&mut self, start: &Start, gate: Gate) {
         self.schedule.skip(&start.key);
         self.uplink.forget(&start.key);
-        let turned = self.turn(&start.key, State::Skipped, start.time, gate.why.clone());
-        if !turned {
+        if !self.excuse(&start.key, start.time, gate) {
             self.persist_counts(&start.key);
         }
         if let Some(subject) = self.subjects.get_mut(&start.key) {
-            if !turned && subject.gate.as_ref() != Some(&gate) {
-                self.reasons.push((start.key.clone(), gate.why.clone()));
-            }
-            subject.gate = Some(gate);
             subject.silent_at = subject.prepared.silent_at(start.due);
         }
+    }
+
+    /// Nothing is expected of a key at this instant. False: that was so before.
+    pub(super) fn excuse(&mut self, key: &Key, at: Timestamp, gate: Gate) -> bool {
+        let turned = self.turn(key, State::Skipped, at, gate.why.clone());
+        if let Some(subject) = self.subjects.get_mut(key) {
+            if !turned && subject.gate.as_ref() != Some(&gate) {
+                self.reasons.push((key.clone(), gate.why.clone()));
+            }
+            subject.gate = Some(gate);
+        }
+        turned
     }
 }
 

@@ -25,7 +25,11 @@ fn steal(processors: usize) {
     let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..processors * NEIGHBOURS {
-            scope.spawn(|| while !enough.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         std::thread::sleep(STOLEN);
         enough.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use roundsman_model::record::Record;
 use roundsman_model::time::{Timestamp, nanos};
 
 use crate::measure::{Lags, now, runtime};
@@ -30,19 +31,17 @@ pub(crate) fn cron(setting: &Setting) -> Result<Measured> {
     )?;
     let minutes: u32 = if setting.quick { 1 } else { 3 };
     let (lags, counts) = runtime()?.block_on(async {
-        let began = live_from();
+        let began = next_minute();
         let live = rig.start().await?;
         // The first minute is over when all of them have run.
         let until = began + MINUTE * minutes + SETTLE;
         tokio::time::sleep_until(instant_of(until).into()).await;
         let mut window = live.since(&live.mark());
         (window.from, window.until) = (began - SETTLE, now());
-        let cron = |record: &roundsman_model::record::Record| record.time.0 % nanos(MINUTE) == 0;
-        let lags = live.records(&window, move |record| cron(&record).then_some((record.key, record.lag_ns))).await?;
         let beside = format!("c{CHECKS}");
-        let lags: Vec<u64> =
-            lags.into_iter().filter(|(key, _)| key.check.as_str() != beside).map(|(_, lag)| lag).collect();
         let counts = of_cron(&live, &beside);
+        let lag = move |record: Record| (record.key.check.as_str() != beside).then_some(record.lag_ns);
+        let lags = live.records(&window, lag).await?;
         live.stop().await?;
         anyhow::Ok((lags, counts))
     })?;
@@ -64,7 +63,7 @@ pub(crate) fn cron(setting: &Setting) -> Result<Measured> {
 }
 
 /// The minute that comes next.
-fn live_from() -> Timestamp {
+fn next_minute() -> Timestamp {
     let minute = nanos(MINUTE);
     Timestamp((now().0 / minute + 1) * minute)
 }

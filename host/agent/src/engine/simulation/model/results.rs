@@ -149,8 +149,14 @@ impl Model {
             self.turn(key, State::Stale, at, Why::Silence);
             return;
         };
-        let facts = Facts::bare(Status::Critical, Blame::Target, Some("ttl"), at);
-        self.conclude(&self.told_at(key, Origin::Expired, ttl, at), &facts);
+        let start = self.told_at(key, Origin::Expired, ttl, at);
+        if let Some(why) = self.holds_back(&start) {
+            self.turn(key, State::Skipped, at, why);
+            self.subjects.get_mut(key).unwrap().held = Some(why);
+        } else {
+            let facts = Facts::bare(Status::Critical, Blame::Target, Some("ttl"), at);
+            self.conclude(&start, &facts);
+        }
         let mut next = at;
         while next <= now {
             next = next + ttl;

@@ -83,7 +83,7 @@ impl Model {
     }
 
     /// Maintenance and dependencies, but not for whoever asked for it himself.
-    fn holds_back(&self, start: &Start) -> Option<Why> {
+    pub(super) fn holds_back(&self, start: &Start) -> Option<Why> {
         if start.origin == Origin::RunNow {
             return None;
         }
