@@ -75,9 +75,10 @@ impl Guests {
         mut ticket: Ticket,
     ) -> AbortHandle {
         let busy = self.busy.clone();
+        // It is large, and would be copied with the task around it.
+        let mut run = Box::pin(run);
         let task = self.brief.spawn(async move {
             tokio::time::sleep_until(at.into()).await;
-            let mut run = Box::pin(run);
             if let Some(report) = while_brief(&mut run).await {
                 ticket.report(report);
             } else if let Ok(report) = AbortOnDropHandle::new(busy.spawn(run)).await {

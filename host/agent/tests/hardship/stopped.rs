@@ -83,6 +83,12 @@ fn an_agent_that_was_stopped_counts_what_it_missed_and_goes_on_without_a_burst()
         let late = passed.filter(|record| record.started >= continued).count();
         assert!(late <= 1, "{key}: {late} runs of ticks that had passed");
     }
+    for record in history.records().filter(|record| record.lag_ns > 1_500_000_000) {
+        eprintln!(
+            "LATE {} {:?} time {} started {} lag {} due? stopped {stopped} continued {continued}",
+            record.key, record.origin, record.time, record.started, record.lag_ns
+        );
+    }
     let burst = continued..continued + FIRST;
     let at_once = history.records().filter(|record| burst.contains(&record.started)).count();
     eprintln!(
