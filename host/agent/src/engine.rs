@@ -80,6 +80,8 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 struct Running {
     generation: u64,
+    /// When it was due, whatever becomes of the clock meanwhile.
+    due: Instant,
     task: AbortHandle,
 }
 
@@ -240,18 +242,20 @@ impl Engine {
         let ticket = self.ends.ticket(start, generation, needed_by);
         let task = self.guests.spawn(at, run, ticket);
         self.collect = self.collect.max(at + COLLECT);
-        self.running.insert(key, Running { generation, task });
+        self.running.insert(key, Running { generation, due: at, task });
         self.shared.stats.in_flight(1);
     }
 
     fn finish(&mut self, ended: Ended) {
         self.shared.stats.in_flight(-1);
         let key = &ended.start.key;
-        if self.running.get(key).is_some_and(|running| running.generation == ended.generation) {
+        let mut due = self.clock.instant_of(ended.start.due);
+        if let Some(running) = self.running.get(key).filter(|running| running.generation == ended.generation) {
+            due = running.due;
             self.running.remove(key);
         }
         let outcome = match ended.report {
-            Some(report) => outcome::of_report(report, &self.clock, ended.start.due),
+            Some(report) => outcome::of_report(report, &self.clock, due),
             None => Outcome::died(self.clock.now()),
         };
         if let Some(subject) = self.core.subject(key).filter(|subject| subject.generation == ended.generation) {

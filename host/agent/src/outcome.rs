@@ -1,6 +1,7 @@
 //! From what the sandbox reports to what a record says.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use roundsman_model::record::{Blame, Finding, Point, Status, Story};
 use roundsman_model::time::Timestamp;
@@ -28,20 +29,21 @@ pub(crate) struct Outcome {
 }
 
 /// What a run that took place comes to.
-pub(crate) fn of_report(report: Report, clock: &Clock, due: Timestamp) -> Outcome {
+///
+/// `due` is no wall time: a clock that was set since is nobody's lag.
+pub(crate) fn of_report(report: Report, clock: &Clock, due: Instant) -> Outcome {
     // A run that did not get as far as its first instruction began when it ended.
     let began = report.began.unwrap_or(report.ended);
-    let started = clock.at(began);
     Outcome {
         status: report.status,
         blame: report.blame,
         code: report.code,
         summary: report.summary.into(),
-        started,
+        started: clock.at(began),
         ended: clock.at(report.ended),
         latency_ns: report.latency.map(nanos),
         duration_ns: nanos(report.ended.duration_since(began)),
-        lag_ns: nanos(started.since(due)),
+        lag_ns: nanos(began.saturating_duration_since(due)),
         cpu_ns: nanos(report.cpu),
         points: report.points,
         findings: report.findings,
