@@ -127,7 +127,8 @@ impl Engine {
             self.follow_clock();
             self.start_due();
             let wake = self.wake_at();
-            self.ends.plan(wake);
+            // While somebody waits for a slot, every end rings.
+            self.ends.plan(if self.core.is_tight() { wake + BEAT } else { wake });
             if self.finish_ended() {
                 continue;
             }

@@ -136,6 +136,11 @@ impl Schedule {
         self.lanes.first().map(|(at, _)| *at)
     }
 
+    /// Whether somebody may wait for a slot, so that every end should be told at once.
+    pub fn is_tight(&self) -> bool {
+        self.lanes.is_tight()
+    }
+
     /// The next run to begin; call it until there is none. Of those that may start, it is the one that has wanted to for
     /// the longest time.
     ///

@@ -139,6 +139,15 @@ impl Lanes {
         [brief, waiting.filter(|_| may_wait)].into_iter().flatten().min()
     }
 
+    /// Whether the end of a run may let somebody start who could not before.
+    pub(crate) fn is_tight(&self) -> bool {
+        let share = self.share();
+        let full = |(number, group): (&u32, &Group)| *number != NO_SHARE && group.in_flight >= share;
+        self.in_flight >= self.slots.runs
+            || self.waiting >= (self.slots.runs / 2).max(1)
+            || self.groups.iter().any(full)
+    }
+
     /// Counts whoever has been in flight for too long among the waiting ones: the first wave of an outage is made of keys
     /// that used to be brief.
     pub(crate) fn advance(&mut self, now: Timestamp) {

@@ -102,6 +102,11 @@ impl Core {
         self.schedule.in_flight()
     }
 
+    /// Whether somebody may wait for a run to end.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.schedule.is_tight()
+    }
+
     /// When there is something to start.
     pub(crate) fn next_event(&self) -> Option<Timestamp> {
         self.schedule.next_event()

@@ -142,8 +142,14 @@ fn schedule(window: &Window<'_>) -> Vec<Finding> {
 
 fn missed(window: &Window<'_>) -> Option<Finding> {
     let (missed, due, slots) = (window.ticks.missed, window.ticks.due, window.now.slots);
-    let way_out = "raise `limits: {runs}`, shorten timeouts or lengthen intervals";
-    let summary = format!("{missed} of {due} ticks missed for want of a slot ({slots} in all): {way_out}");
+    let throttled = window.throttled_percent().unwrap_or(0.0);
+    let cause = if throttled > THROTTLED_WARNING_PERCENT {
+        format!(": the agent is throttled in {throttled:.0} % of periods: raise the CPU limit")
+    } else {
+        let way_out = "raise `limits: {runs}`, shorten timeouts or lengthen intervals";
+        format!(" for want of a slot ({slots} in all): {way_out}")
+    };
+    let summary = format!("{missed} of {due} ticks missed{cause}");
     (missed > 0).then(|| finding("missed", Status::Critical, summary))
 }
 
