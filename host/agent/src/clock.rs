@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use roundsman_model::time::{Timestamp, nanos};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Smaller differences are left alone until the next look: reading two clocks is not exact.
 pub(crate) const TOLERANCE: Duration = Duration::from_millis(5);
@@ -24,13 +25,23 @@ pub(crate) struct Clock {
     instant: Instant,
     wall: Timestamp,
     looked: Instant,
+    /// How long the machine was suspended since it booted, when the system's clock was last looked at.
+    suspended: Duration,
+}
+
+/// The system's clock was not where ours was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Off {
+    pub(crate) by_ns: i64,
+    /// The machine slept for so long meanwhile.
+    pub(crate) suspended: Duration,
 }
 
 impl Clock {
     /// Reads both clocks.
     pub(crate) fn start() -> Self {
         let instant = Instant::now();
-        Self { instant, wall: system_now(), looked: instant }
+        Self { instant, wall: system_now(), looked: instant, suspended: suspended() }
     }
 
     /// Now, by the anchor.
@@ -55,7 +66,7 @@ impl Clock {
     }
 
     /// Follows the system's clock once a second. Returns by how much it was off when it had to be set.
-    pub(crate) fn follow(&mut self) -> Option<i64> {
+    pub(crate) fn follow(&mut self) -> Option<Off> {
         let instant = Instant::now();
         if instant.duration_since(self.looked) < LOOK_EVERY {
             return None;
@@ -67,8 +78,16 @@ impl Clock {
             return None;
         }
         (self.instant, self.wall) = (instant, system);
-        Some(off)
+        let before = std::mem::replace(&mut self.suspended, suspended());
+        Some(Off { by_ns: off, suspended: self.suspended.saturating_sub(before) })
     }
+}
+
+/// How long the machine was suspended since it booted: what its boot time has more than its monotonic time.
+fn suspended() -> Duration {
+    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    let monotonic = read(ClockId::Monotonic);
+    read(ClockId::Boottime).saturating_sub(monotonic)
 }
 
 /// The system's wall clock.

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::ends::{Ended, Ends};
 use crate::engine::command::Command;
-use crate::engine::core::{Core, Past};
+use crate::engine::core::{Away, Core, Past};
 use crate::guests::Guests;
 use crate::outcome::{self, Outcome};
 use crate::shared::{PluginSlot, Shared};
@@ -147,18 +147,20 @@ impl Engine {
     fn follow_clock(&mut self) {
         let instant = Instant::now();
         let slept = instant.duration_since(std::mem::replace(&mut self.looked, instant));
-        let off_ns = self.clock.follow().unwrap_or(0);
+        let (off_ns, suspended) = self.clock.follow().map_or((0, Duration::ZERO), |off| (off.by_ns, off.suspended));
         if off_ns != 0 {
             tracing::info!(off_ms = off_ns / 1_000_000, "followed a correction of the system's clock");
         }
         let (now, off) = (self.clock.now(), Duration::from_nanos(off_ns.unsigned_abs()));
-        let set_forward = if off_ns > 0 { off } else { Duration::ZERO };
-        let away = slept + set_forward;
-        if away <= ABSENCE {
+        let forward = if off_ns > 0 { off } else { Duration::ZERO };
+        let away = Away { slept: slept + suspended.min(forward), set: forward.saturating_sub(suspended) };
+        if away.all() <= ABSENCE {
             self.shared.stats.pause.observe(slept);
         } else {
-            tracing::warn!(away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX), "was not here for a while");
-            self.shared.was_away(away);
+            let away_ms = u64::try_from(away.all().as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(away_ms, "was not here for a while");
+            self.shared.was_away(away.all());
+            self.shared.published.put_off(away.set);
             self.core.absent(away, now);
         }
         if off_ns < 0 && off > ABSENCE {

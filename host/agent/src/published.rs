@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use roundsman_model::board::{Board, Configured, Entry as Line, Last};
 use roundsman_model::key::Key;
@@ -252,6 +253,11 @@ impl Published {
     pub(crate) fn leave(&self, key: &Key) {
         self.prepared().remove(key);
         self.disappoint(key);
+    }
+
+    /// The clock was set forward: nobody was silent for so much longer.
+    pub(crate) fn put_off(&self, by: Duration) {
+        each_line(&mut self.board_mut(), |line| line.stale_at = line.stale_at.map(|at| at + by));
     }
 
     /// It is still not run, for this reason.

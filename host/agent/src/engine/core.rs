@@ -36,6 +36,21 @@ pub(crate) struct Past {
 /// What was removed is remembered for so long: a clock that is set back by more has other troubles.
 const MARKS_KEPT: Duration = Duration::from_hours(24);
 
+/// For how long nobody was here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Away {
+    /// The process or the machine slept.
+    pub(crate) slept: Duration,
+    /// The clock was set forward: ticks have passed, but nobody was silent.
+    pub(crate) set: Duration,
+}
+
+impl Away {
+    pub(crate) fn all(self) -> Duration {
+        self.slept + self.set
+    }
+}
+
 /// Everything that is configured, and what it does.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -300,12 +315,12 @@ impl Core {
     }
 
     /// Nobody was here for a while, up to now: the process or the machine slept, or the clock was set forward.
-    pub(crate) fn absent(&mut self, away: Duration, now: Timestamp) {
+    pub(crate) fn absent(&mut self, away: Away, now: Timestamp) {
         for subject in self.subjects.values_mut() {
-            if let (Timing::Ttl(_), Some(at)) = (&subject.prepared.check.timing, subject.silent_at) {
-                // Nobody could tell us anything meanwhile.
-                subject.silent_at = Some(at + away);
-            }
+            // Nobody could tell us anything meanwhile.
+            let pushed = matches!(subject.prepared.check.timing, Timing::Ttl(_));
+            let later = if pushed { away.all() } else { away.set };
+            subject.silent_at = subject.silent_at.map(|at| at + later);
         }
         for key in self.schedule.absent(now) {
             self.persist_counts(&key);

@@ -16,6 +16,7 @@ use super::random::Random;
 use super::scene::Scene;
 use super::world::World;
 use crate::engine::command::SilenceDraft;
+use crate::engine::core::Away;
 
 /// As in the engine's loop; but it beats half as often, because what it is for is told as of its own instant.
 pub(super) const ABSENCE: Duration = Duration::from_secs(2);
@@ -375,7 +376,7 @@ impl Driver {
             self.fly(heard.max(ended), Flight { ended, ..flight });
         }
         self.beat = self.world.mono;
-        self.world.come_back(away, Duration::ZERO);
+        self.world.come_back(Away { slept: away, ..Away::default() }, Duration::ZERO);
         self.look();
     }
 
@@ -384,7 +385,7 @@ impl Driver {
         self.world.offset += by_ns;
         let by = Duration::from_nanos(by_ns.unsigned_abs());
         let (forward, back) = if by_ns > 0 { (by, Duration::ZERO) } else { (Duration::ZERO, by) };
-        self.world.come_back(forward, back);
+        self.world.come_back(Away { set: forward, ..Away::default() }, back);
         self.look();
     }
 

@@ -25,6 +25,7 @@ use roundsman_schedule::grid::Grid;
 use super::store::{Kept, Store};
 use super::told::{Told, Why};
 use crate::engine::command::{NotNow, SilenceDraft};
+use crate::engine::core::Away;
 use crate::subject::Prepared;
 use ticks::{Counted, Flight, Ticks};
 use track::Track;
@@ -257,12 +258,14 @@ impl Model {
         self.end_silences(over);
     }
 
-    pub(super) fn absent(&mut self, away: Duration, now: Timestamp) {
+    pub(super) fn absent(&mut self, away: Away, now: Timestamp) {
         let mut changed = BTreeSet::new();
         for (key, subject) in &mut self.subjects {
             if matches!(subject.prepared.check.timing, Timing::Ttl(_)) {
-                subject.silent_at = subject.silent_at.map(|at| at + away);
+                subject.silent_at = subject.silent_at.map(|at| at + away.slept);
             }
+            // Nobody is silent because a clock is set.
+            subject.silent_at = subject.silent_at.map(|at| at + away.set);
             if subject.ticks.absent(now) {
                 changed.insert(key.clone());
             }

@@ -17,7 +17,7 @@ use super::scene::ANCHORS;
 use super::store::{COMMIT_NS, Store};
 use super::told::{Stand, Told, Why};
 use crate::engine::command::{NotNow, Pushed, SilenceDraft};
-use crate::engine::core::{Core, Past};
+use crate::engine::core::{Away, Core, Past};
 use crate::subject::{GateKind, Prepared};
 
 #[derive(Debug)]
@@ -213,11 +213,11 @@ impl World {
     }
 
     /// Time has passed without anybody looking, and the clock says something else than it should.
-    pub(super) fn come_back(&mut self, away: Duration, set_back: Duration) {
-        let was = self.now() - away + set_back;
+    pub(super) fn come_back(&mut self, away: Away, set_back: Duration) {
+        let was = self.now() - away.all() + set_back;
         self.begin("comes back", None, Some(was));
         let now = self.now();
-        if away > super::drive::ABSENCE {
+        if away.all() > super::drive::ABSENCE {
             self.core.absent(away, now);
             self.model.absent(away, now);
         }
