@@ -34,7 +34,7 @@ fn phase_ns(time: &Value) -> u64 {
 }
 
 /// Waits for a record by a tick with these counts.
-fn settled(agent: &Agent, check: &str) -> Value {
+pub(crate) fn settled(agent: &Agent, check: &str) -> Value {
     eventually_some(&format!("`{check}` has run"), || {
         Some(subject(agent, check)).filter(|subject| subject["counts"]["run"].as_u64() > Some(2))
     })
@@ -66,7 +66,9 @@ fn a_change_touches_only_the_checks_that_it_changes() {
         goes_on(&agent, check);
         let now = subject(&agent, check);
         assert_eq!(kept(&now), kept(before), "`{check}`: {now}");
-        assert_eq!(now["counts"]["due"], now["counts"]["run"], "`{check}`: {now}");
+        // On a busy machine the first ticks found the plugin being compiled.
+        let not_run = |line: &Value| line["counts"]["due"].as_u64().unwrap() - line["counts"]["run"].as_u64().unwrap();
+        assert_eq!(not_run(&now), not_run(before), "`{check}`: {now}");
     }
     // Removed: one by one line, one with its file.
     place.write_checks("a.yaml", &quiet(&["y"]));
