@@ -15,7 +15,7 @@ pub(crate) fn run_bench(workspace: &Workspace, arguments: &[String]) -> Result<E
     run(&mut workspace.cargo(["build", "--release", "--workspace", "--example", "bench"]))?;
     let bench = workspace.target.join("release/examples/bench");
     let mut command = Command::new(&bench);
-    command.current_dir(&workspace.root).args(arguments).env("PATH", setup::servers(workspace)?);
+    setup::servers(workspace)?.at_hand(command.current_dir(&workspace.root).args(arguments));
     // This process becomes the benchmark, so that nothing else takes part in what it measures.
     Err(command.exec()).with_context(|| format!("starting {}", bench.display()))
 }

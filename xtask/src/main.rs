@@ -5,12 +5,13 @@
 //! - `setup.rs`: the target for plugins and the database servers that tests talk to
 //! - `build.rs`: the agent and the plugins
 //! - `layout.rs`: the folder that `run` works in, without touching what a user edited there
-//! - `run.rs`, `test.rs`, `bench.rs`: one command each
+//! - `run.rs`, `test.rs`, `bench.rs`, `contract.rs`: one command each
 
 #![expect(clippy::print_stdout, reason = "results of a command line belong on standard output")]
 
 mod bench;
 mod build;
+mod contract;
 mod files;
 mod layout;
 mod run;
@@ -31,6 +32,7 @@ usage: cargo xtask <command>
   test [ARGUMENTS]    build everything and run all tests, or those that the arguments of `cargo test` select
   build               the agent as target/release/roundsman, the plugins in target/plugins/
   bench [ARGUMENTS]   measure what the design promises
+  release-contract    keep wit/ and some plugins as they are now, for later versions to be held against
 ";
 
 /// The exit code of wrong usage, as in the agent's own command line.
@@ -57,6 +59,7 @@ fn dispatch(command: &str, arguments: &[String]) -> Result<ExitCode> {
         "build" if arguments.is_empty() => build::everything(&workspace()?).map(|()| ExitCode::SUCCESS),
         "run" => run::run(&workspace()?, arguments),
         "test" => test::run(&workspace()?, arguments),
+        "release-contract" if arguments.is_empty() => contract::release(&workspace()?).map(|()| ExitCode::SUCCESS),
         "bench" => bench::run_bench(&workspace()?, arguments),
         run::ANNOUNCE => run::announce(arguments),
         "help" | "--help" | "-h" => {

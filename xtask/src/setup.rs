@@ -14,7 +14,21 @@ use crate::workspace::{Workspace, exists, line, output, run};
 pub(crate) const PLUGIN_TARGET: &str = "wasm32-wasip2";
 
 /// Programs that tests talk to, and the Debian packages that hold them.
-const SERVERS: [(&str, &str); 2] = [("influxd", "influxdb"), ("victoria-metrics", "victoria-metrics")];
+const SERVERS: [(&str, &str); 10] = [
+    ("influxd", "influxdb"),
+    ("victoria-metrics", "victoria-metrics"),
+    ("nginx", "nginx"),
+    ("named", "bind9"),
+    ("etcd", "etcd-server"),
+    ("chronyd", "chrony"),
+    ("minisign", "minisign"),
+    ("check_http", "monitoring-plugins-basic"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("prometheus-blackbox-exporter", "prometheus-blackbox-exporter"),
+];
+
+/// Where Debian puts programs.
+const PROGRAMS: [&str; 3] = ["usr/bin", "usr/sbin", "usr/lib/nagios/plugins"];
 
 /// Adds the plugins' target to the toolchain in use.
 pub(crate) fn plugin_target() -> Result<()> {
@@ -29,43 +43,53 @@ pub(crate) fn plugin_target() -> Result<()> {
     run(&mut add).with_context(|| format!("plugins need the target {PLUGIN_TARGET}; with rustup: {}", line(&add)))
 }
 
-/// Sees to it that the servers of Debian are at hand, and returns the search path with which they are found.
-///
-/// Packages are unpacked under the target folder: that needs no root, and starts no service on this machine. Without
-/// them the tests that need them say that they were skipped, so nothing here is an error.
-pub(crate) fn servers(workspace: &Workspace) -> Result<OsString> {
-    let folder = workspace.target.join("tools/servers");
-    let path = search_path(&folder)?;
-    let missing =
-        |path: &OsString| SERVERS.into_iter().filter(|(program, _)| !on_path(path, program)).collect::<Vec<_>>();
-    let wanted = missing(&path);
-    if wanted.is_empty() {
-        return Ok(path);
-    }
-    let packages: Vec<&str> = wanted.iter().map(|(_, package)| *package).collect();
-    eprintln!("fetching the packages {} for the tests", packages.join(" and "));
-    if let Err(error) = unpack(&folder, &packages) {
-        let programs: Vec<&str> = missing(&path).iter().map(|(program, _)| *program).collect();
-        eprintln!("without {}: {error:#}", programs.join(" and "));
-        eprintln!("tests that need them will be skipped; on Debian: sudo apt-get install {}", packages.join(" "));
-    }
-    Ok(path)
+/// How other programs find the servers: variables of their environment.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    path: OsString,
+    libraries: OsString,
 }
 
-fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
+impl Servers {
+    /// For a command that talks to them. Programs and libraries of this machine come first.
+    pub(crate) fn at_hand<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("PATH", &self.path).env("LD_LIBRARY_PATH", &self.libraries)
+    }
+}
+
+/// Sees to it that the servers of Debian are at hand.
+///
+/// Packages are unpacked under the target folder, with what they depend on and this machine lacks: that needs no root, and
+/// starts no service. Without them the tests that need them say that they were skipped, so nothing here is an error.
+pub(crate) fn servers(workspace: &Workspace) -> Result<Servers> {
+    let folder = workspace.target.join("tools/servers");
+    let servers = Servers { path: search_path(&folder)?, libraries: library_path(&folder)? };
+    let missing = || SERVERS.into_iter().filter(|(program, _)| !on_path(&servers.path, program)).collect::<Vec<_>>();
+    let wanted = missing();
+    if wanted.is_empty() {
+        return Ok(servers);
+    }
+    let packages: Vec<&str> = wanted.iter().map(|(_, package)| *package).collect();
+    eprintln!("fetching for the tests: {}", packages.join(" "));
+    if let Err(error) = fetch(&folder, &packages) {
+        let programs: Vec<&str> = missing().iter().map(|(program, _)| *program).collect();
+        eprintln!("without {}: {error:#}", programs.join(", "));
+        eprintln!("tests that need them will be skipped; on Debian: sudo apt-get install {}", packages.join(" "));
+    }
+    Ok(servers)
+}
+
+/// Packages and what they need, unpacked in a folder. A fresh machine has no package lists yet, and only root may fetch them.
+fn fetch(folder: &Path, packages: &[&str]) -> Result<()> {
     for program in ["apt-get", "dpkg-deb"] {
         anyhow::ensure!(exists(program), "there is no {program} here");
     }
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let mut download = Command::new("apt-get");
-    // The sandbox user of apt cannot write to the target folder; what it would protect from is not run as root either.
-    download.current_dir(folder).args(["-qq", "-o", "APT::Sandbox::User=root", "download"]).args(packages);
-    if output(&mut download).is_err() {
-        // A fresh machine has no package lists yet, and only root may fetch them.
+    if closure(packages).and_then(|all| download(folder, &all)).is_err() {
         if output(Command::new("id").arg("-u"))?.trim() == "0" {
             output(Command::new("apt-get").args(["-qq", "update"]))?;
         }
-        output(&mut download)?;
+        download(folder, &closure(packages)?)?;
     }
     for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
         let archive = entry.with_context(|| format!("listing {}", folder.display()))?.path();
@@ -77,11 +101,40 @@ fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Programs of this machine come first.
+/// What apt would install for some packages, themselves included: it is only asked, which needs no root.
+fn closure(packages: &[&str]) -> Result<Vec<String>> {
+    let mut ask = Command::new("apt-get");
+    ask.args(["install", "--simulate", "--reinstall", "--no-install-recommends"]).args(packages);
+    Ok(to_install(&output(&mut ask)?))
+}
+
+fn to_install(simulated: &str) -> Vec<String> {
+    let lines = simulated.lines().filter_map(|line| line.strip_prefix("Inst "));
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+fn download(folder: &Path, packages: &[String]) -> Result<()> {
+    let mut download = Command::new("apt-get");
+    // The sandbox user of apt cannot write to the target folder; what it would protect from is not run as root either.
+    download.current_dir(folder).args(["-qq", "-o", "APT::Sandbox::User=root", "download"]).args(packages);
+    output(&mut download).map(drop)
+}
+
 fn search_path(servers: &Path) -> Result<OsString> {
-    let usual = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&usual).chain([servers.join("usr/bin")]).filter(|folder| *folder != PathBuf::new());
-    env::join_paths(folders).context("the target folder's name cannot stand in PATH")
+    joined("PATH", PROGRAMS.iter().map(|programs| servers.join(programs)))
+}
+
+/// As Debian names the folder of an architecture's libraries.
+fn library_path(servers: &Path) -> Result<OsString> {
+    let libraries = format!("{}-linux-gnu", env::consts::ARCH);
+    joined("LD_LIBRARY_PATH", ["usr/lib", "lib"].iter().map(|folder| servers.join(folder).join(&libraries)))
+}
+
+/// What a variable holds already, and behind it some folders more.
+fn joined(variable: &str, more: impl Iterator<Item = PathBuf>) -> Result<OsString> {
+    let usual = env::var_os(variable).unwrap_or_default();
+    let folders = env::split_paths(&usual).chain(more).filter(|folder| *folder != PathBuf::new());
+    env::join_paths(folders).with_context(|| format!("the target folder's name cannot stand in {variable}"))
 }
 
 fn on_path(path: &OsStr, program: &str) -> bool {
@@ -94,13 +147,20 @@ mod tests {
     use crate::files::tests::Scratch;
 
     #[test]
-    fn a_fetched_server_is_found_last() {
+    fn a_fetched_server_is_found() {
         let scratch = Scratch::new();
         let path = search_path(&scratch.0).unwrap();
         assert!(on_path(&path, "sh"));
         assert!(!on_path(&path, "a-server"));
         scratch.write("usr/bin/a-server", "");
         assert!(on_path(&path, "a-server"));
-        assert_eq!(env::split_paths(&path).last(), Some(scratch.0.join("usr/bin")));
+        let first = env::split_paths(&path).next();
+        assert_ne!(first, Some(scratch.0.join("usr/bin")), "what this machine has comes first");
+    }
+
+    #[test]
+    fn what_apt_would_install() {
+        let said = "Reading package lists...\nInst libuv1 (1.44 Debian:12 [amd64])\nInst bind9 (1:9 x)\nConf bind9 (1:9 x)\n";
+        assert_eq!(to_install(said), ["libuv1", "bind9"]);
     }
 }

@@ -42,13 +42,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
 
 fn run_and_count(workspace: &Workspace, arguments: &[String], tally: &mut Tally) -> Result<bool> {
     build::plugins(workspace)?;
-    let path = setup::servers(workspace)?;
+    let servers = setup::servers(workspace)?;
     let cargo_test = |option| {
         let mut command = workspace.cargo(["test", "--release", option]);
         if !selects_packages(arguments) {
             command.arg("--workspace");
         }
-        command.args(arguments).env("PATH", &path);
+        command.args(arguments);
+        servers.at_hand(&mut command);
         command
     };
     // Compiled apart, where cargo can show its progress on the terminal.

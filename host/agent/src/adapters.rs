@@ -1,5 +1,7 @@
 //! What the web needs of the agent, given by what the agent shares.
 
+mod supervised;
+
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,12 +9,13 @@ use std::time::Duration;
 
 use roundsman_influx::stats::Stats as DestinationStats;
 use roundsman_model::key::Key;
-use roundsman_model::name::CheckName;
+use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::record::Record;
 use roundsman_model::silence::Silence;
+use roundsman_model::supervision::Conduct;
 use roundsman_plugin::engine::Engine;
 use roundsman_store::{Reader, StoreError};
-use roundsman_web::agent::{Agent, Later, PushError, Pushed, RunError, SilenceDraft, SilenceError};
+use roundsman_web::agent::{Agent, Later, PushError, Pushed, ReleaseError, RunError, SilenceDraft, SilenceError};
 use roundsman_web::instant::Instant;
 use roundsman_web::sample::{Fault, Process, Sample};
 use roundsman_web::view;
@@ -21,8 +24,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::cgroup::{Cgroup, Respected};
 use crate::clock::system_now;
 use crate::config::{self, Config};
-use crate::engine::command::{self, Command, NotNow, PushRefused, SilenceRefused};
+use crate::engine::command::{self, Command, NotNow, NotReleased, PushRefused, SilenceRefused};
 use crate::process;
+use crate::published::Published;
 use crate::shared::{Loaded, PluginSlot, Shared};
 
 /// Silences are shown after the store's next commit; a disk that takes longer has not taken them.
@@ -120,12 +124,14 @@ impl Face {
             file: loaded.file.to_string(),
             size_bytes: loaded.size_bytes,
             digest: loaded.plugin.as_ref().map(|plugin| plugin.digest().to_string()),
+            origin: loaded.origin.as_ref().map(|origin| origin.view()),
             version: description.map(|d| d.version.clone()),
             summary: description.map(|d| d.summary.clone()),
             loaded: loaded.loaded.map(Instant),
             compile_ms: loaded.compile_ms,
             describe: description.and_then(|d| serde_json::to_value(&**d).ok()),
             checks: users,
+            supervision: self.supervision(name, loaded),
         }
     }
 
@@ -142,6 +148,7 @@ impl Face {
             Ok(Err(NotNow::Pushed)) => {
                 Err(RunError::NotRunnable("its results are pushed (`ttl:`): there is nothing to run".to_owned()))
             }
+            Ok(Err(NotNow::Quarantined(why))) => Err(RunError::NotRunnable(why.to_string())),
             Ok(Err(NotNow::Unknown)) => Err(RunError::NotRunnable(format!("{key} is not on the schedule"))),
             Err(_) => Err(RunError::Stopping),
         }
@@ -172,12 +179,12 @@ impl Face {
     }
 
     /// Waits until what is committed is as it is to be. False: it did not become so in time.
-    async fn committed(&self, done: impl Fn(&[Silence]) -> bool) -> bool {
+    async fn committed(&self, done: impl Fn(&Published) -> bool) -> bool {
         let mut rows = self.shared.published.rows();
         let becoming = async {
             loop {
                 rows.borrow_and_update();
-                if done(&self.shared.published.silences()) {
+                if done(&self.shared.published) {
                     return true;
                 }
                 if rows.changed().await.is_err() {
@@ -304,7 +311,7 @@ impl Agent for Face {
             faults: stats.faults().into_iter().map(|((plugin, code), count)| Fault { plugin, code, count }).collect(),
             process: process::sample()
                 .unwrap_or(Process { start_time_s: Instant(self.started).as_seconds(), ..Process::default() }),
-            more: [stats.checks.families(), self.cgroup.read().families()].concat(),
+            more: [stats.checks.families(), self.supervised(), self.cgroup.read().families()].concat(),
         }
     }
 
@@ -344,7 +351,7 @@ impl Agent for Face {
             let sent = self.commands.send(Command::Silence { silence, reply }).await;
             sent.map_err(|_| SilenceError::Stopping)?;
             let silence = answer.await.map_err(|_| SilenceError::Stopping)?.map_err(refused)?;
-            let there = |known: &[Silence]| known.iter().any(|known| known.id == silence.id);
+            let there = |published: &Published| published.silences().iter().any(|known| known.id == silence.id);
             if self.committed(there).await { Ok(silence) } else { Err(SilenceError::NotStored) }
         })
     }
@@ -356,8 +363,27 @@ impl Agent for Face {
             if !answer.await.map_err(|_| SilenceError::Stopping)? {
                 return Ok(false);
             }
-            let gone = self.committed(|known| known.iter().all(|known| known.id != id)).await;
+            let gone = self.committed(|known| known.silences().iter().all(|known| known.id != id)).await;
             if gone { Ok(true) } else { Err(SilenceError::NotStored) }
+        })
+    }
+
+    fn release<'a>(&'a self, plugin: &'a str) -> Later<'a, Result<view::Plugin, ReleaseError>> {
+        Box::pin(async move {
+            let missing = || ReleaseError::NoPlugin(plugin.to_owned());
+            let name = PluginName::new(plugin).map_err(|_| missing())?;
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Release { plugin: name.clone(), reply };
+            self.commands.send(command).await.map_err(|_| ReleaseError::Stopping)?;
+            answer.await.map_err(|_| ReleaseError::Stopping)?.map_err(|refused| match refused {
+                NotReleased::Unknown => missing(),
+                NotReleased::Running => ReleaseError::Running(plugin.to_owned()),
+            })?;
+            if !self.committed(|published| published.conducts().get(&name).is_none_or(Conduct::is_running)).await {
+                return Err(ReleaseError::NotStored);
+            }
+            let plugins = self.shared.plugins.load();
+            plugins.get(&name).map(|loaded| self.plugin(plugin, loaded)).ok_or_else(missing)
         })
     }
 

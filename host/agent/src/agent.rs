@@ -14,6 +14,7 @@ use roundsman_plugin::cache::Cache;
 use roundsman_plugin::compile::Compiler;
 use roundsman_plugin::engine::{Engine as Sandbox, EngineLimits};
 use roundsman_probe::probe::{Options, Probe};
+use roundsman_probe::secrets::Secrets;
 use roundsman_store::{Cursor, Query, Restored, Store};
 use roundsman_web::App;
 use roundsman_web::authority::{Authority, Public, Token};
@@ -27,7 +28,7 @@ use crate::cgroup::Cgroup;
 use crate::checks::files::Files;
 use crate::clock::{Clock, system_now};
 use crate::config::{self, Config};
-use crate::coordinator::{Coordinator, PLUGIN_ENDINGS};
+use crate::coordinator::{Coordinator, WATCHED_ENDINGS};
 use crate::engine::core::Past;
 use crate::engine::{Beginning, Engine};
 use crate::guests::{BUSY_THREADS, Guests, Threads};
@@ -38,6 +39,7 @@ use crate::published::Published;
 use crate::selfcheck::{SelfCheck, Sources};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
+use crate::trust::Policy;
 use crate::watch::watch;
 
 /// Commands that wait for the engine; it takes them between two runs.
@@ -90,6 +92,7 @@ struct Opened {
     published: Arc<Published>,
     sandbox: Sandbox,
     cache: Cache,
+    policy: Arc<Policy>,
 }
 
 impl Agent {
@@ -100,11 +103,11 @@ impl Agent {
         let cgroup = Cgroup::discover(Path::new("/"));
         let respected = cgroup.read().respected(config.limits.memory, BUSY_THREADS);
         respected.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let Opened { listener, socket, authority, store, restored, published, sandbox, cache } =
+        let Opened { listener, socket, authority, store, restored, published, sandbox, cache, policy } =
             open(&config, respected.memory_bytes)?;
         let address = listener.local_addr()?;
         let past = past(&restored, &store).await?;
-        published.begin_with(&restored.silences);
+        published.begin_with(&restored.silences, &restored.conducts);
         let shared = Arc::new(Shared::new(published, store.clone()));
         let (guests, [brief, busy]) = Guests::start(respected.busy_threads)?;
         // One thread: what is due next needs no second one to be woken along with it.
@@ -122,19 +125,21 @@ impl Agent {
             store_max_bytes: config.store.max_size,
         };
         let (commands, orders) = mpsc::channel(COMMANDS);
-        let beginning = Beginning { slots: config.limits.runs, anchors: config.uplink.anchors.clone(), past };
+        let (slots, anchors, rules) = (config.limits.runs, config.uplink.anchors.clone(), config.supervision);
+        let beginning = Beginning { slots, anchors, rules, past };
         let built_in = SelfCheck::new(sources).into_run();
         let engine = Engine::new(shared.clone(), guests, Clock::start(), built_in, beginning);
         let run = engine.run(orders, phases.work.stop.clone(), config.shutdown.grace / RUNS_SHARE);
         phases.work.vital_on(loop_thread.handle(), "engine", run);
         phases.web.watch("store", store.died());
         let kept = LastGood::open(&config.paths.state, "plugins")?;
-        let library = Library::new(&config.paths.plugins, sandbox.clone(), compiler, cache, kept, shared.clone());
+        let plugins = &config.paths.plugins;
+        let library = Library::new(plugins, sandbox.clone(), compiler, cache, kept, policy, shared.clone());
         let configured = Arc::new(RwLock::new(Configured::default()));
         let coordinator = Coordinator::new(
             Files::new(&config.paths.checks, config.node.clone(), Some(LastGood::open(&config.paths.state, "checks")?)),
             library,
-            Common::new(config.node.clone(), vec![address.port()]),
+            Common::new(config.node.clone(), vec![address.port()]).with_secrets(config.secrets.keys()),
             shared.clone(),
             configured.clone(),
             commands.clone(),
@@ -204,6 +209,11 @@ pub fn socket_path(state: &Path) -> PathBuf {
 }
 
 fn open(config: &Config, memory: u64) -> anyhow::Result<Opened> {
+    // First, because nothing is to be left behind by a start that is refused.
+    let policy = Policy::open(&config.trust).map_err(|problems| {
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}", told.join("\n"))
+    })?;
     let published = Arc::new(Published::new());
     let publisher = published.clone();
     let (store, restored) = Store::open(store_config(config), move |entries| publisher.publish(entries))?;
@@ -211,8 +221,8 @@ fn open(config: &Config, memory: u64) -> anyhow::Result<Opened> {
     let listener = std::net::TcpListener::bind(listen)
         .with_context(|| format!("cannot listen on {listen}: set `http: {{listen: …}}`"))?;
     listener.set_nonblocking(true)?;
-    let sandbox =
-        Sandbox::new(EngineLimits { runs: config.limits.runs, memory }, Arc::new(Probe::new(Options::default())))?;
+    let options = Options { secrets: Secrets::new(config.secrets.clone()), ..Options::default() };
+    let sandbox = Sandbox::new(EngineLimits { runs: config.limits.runs, memory }, Arc::new(Probe::new(options)))?;
     let cache = Cache::open(&config.paths.state.join("cache"), sandbox.compatibility())?;
     Ok(Opened {
         authority: authority(config)?,
@@ -223,6 +233,7 @@ fn open(config: &Config, memory: u64) -> anyhow::Result<Opened> {
         published,
         sandbox,
         cache,
+        policy: Arc::new(policy),
     })
 }
 
@@ -275,7 +286,8 @@ async fn past(restored: &Restored, store: &Store) -> anyhow::Result<Past> {
             .collect::<Result<_, roundsman_store::StoreError>>()
     });
     let (findings, silences) = (restored.findings.clone(), restored.silences.clone());
-    Ok(Past { subjects, memories: memories.await??, findings, silences })
+    let conducts = restored.conducts.clone();
+    Ok(Past { subjects, memories: memories.await??, findings, silences, conducts })
 }
 
 /// The board shows at once what was last found out, also of checks that are due in an hour.
@@ -296,7 +308,7 @@ fn begin_recall(tasks: &Tasks, shared: &Arc<Shared>, restored: &Restored) -> any
 }
 
 fn begin_coordinator(config: &Config, tasks: &Tasks, coordinator: Coordinator) {
-    let plugins = begin_watch("plugins", tasks, &config.paths.plugins, PLUGIN_ENDINGS);
+    let plugins = begin_watch("plugins", tasks, &config.paths.plugins, WATCHED_ENDINGS);
     let checks = begin_watch("checks", tasks, &config.paths.checks, crate::checks::files::EXTENSIONS);
     tasks.vital("coordinator", coordinator.run(plugins, checks, tasks.stop.clone()));
 }

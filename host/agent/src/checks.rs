@@ -8,7 +8,7 @@
 //! Absent by design: plugins. Whether a plugin exists and takes the settings is found out by the engine, which tells
 //! it with `Configured::problem_at`.
 
-mod allow;
+pub(crate) mod allow;
 mod bounds;
 pub mod catalogue;
 mod check;

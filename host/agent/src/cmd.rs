@@ -74,6 +74,13 @@ pub struct Configuration {
     set: Vec<String>,
 }
 
+impl Configuration {
+    /// Whether nothing is said of one: neither a file nor a key.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.config.is_none() && self.set.is_empty()
+    }
+}
+
 /// How to reach an agent and how to print what it says.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Remote {

@@ -1,7 +1,7 @@
 //! The agent's configuration: `roundsman.yaml`, the environment and flags, joined and checked.
 //!
 //! - `yaml`: a located tree; `read`: typed reading of it; `nearest`: the word that was probably meant
-//! - `overlay`: environment and flags; `sections`: the sections of `roundsman.yaml`
+//! - `overlay`: environment and flags; `sections`, `supervision`, `trust`: the sections of `roundsman.yaml`
 //!
 //! Absent by design: the environment and the host name are arguments, and no other file is read: token and password
 //! files are named here and opened by whoever needs them.
@@ -10,6 +10,8 @@ pub mod nearest;
 mod overlay;
 pub mod read;
 mod sections;
+mod supervision;
+pub mod trust;
 pub mod yaml;
 
 #[cfg(test)]
@@ -24,9 +26,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use roundsman_model::name::CheckName;
+use roundsman_model::supervision::Rules;
+use roundsman_probe::secrets::Source;
 use serde::Serialize;
 
 use crate::config::read::{Fields, Value, Walk};
+use crate::config::trust::Trust;
 use crate::config::yaml::{Node as Tree, Place};
 use crate::problem::Problem;
 
@@ -43,13 +48,15 @@ pub struct Config {
     pub influx: Vec<Influx>,
     pub store: Store,
     /// By name.
-    pub secrets: BTreeMap<String, Secret>,
+    pub secrets: BTreeMap<String, Source>,
     pub limits: Limits,
     pub trust: Trust,
     pub log: Log,
     pub shutdown: Shutdown,
     pub uplink: Uplink,
     pub self_check: SelfCheck,
+    /// `supervision:` when plugins that break are left alone.
+    pub supervision: Rules,
 }
 
 /// `node:` who this agent is.
@@ -119,13 +126,6 @@ pub struct Store {
     pub transitions_max_age: Duration,
 }
 
-/// One entry of `secrets:`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Secret {
-    File(PathBuf),
-    Directory(PathBuf),
-}
-
 /// `limits:` of the whole agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -133,13 +133,6 @@ pub struct Limits {
     pub runs: u32,
     /// Bytes that plugins may really hold together.
     pub memory: u64,
-}
-
-/// `trust:` which plugins are loaded. Only `require: none` exists; anything stricter is refused rather than ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Trust {
-    #[default]
-    None,
 }
 
 /// `log:` what the agent writes on standard error.

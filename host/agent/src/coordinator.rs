@@ -1,4 +1,8 @@
 //! Follows the two directories: plugins become usable, checks files become what the engine runs.
+//!
+//! - `examine`: what only grants, ceilings and its plugin can tell of a check
+
+pub(crate) mod examine;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,12 +11,12 @@ use std::time::Duration;
 
 use roundsman_model::check::Check;
 use roundsman_model::name::{BUILT_IN, CheckName, PUSHED, PluginName};
-use roundsman_plugin::load::Plugin;
 use roundsman_web::view::{self, PluginState};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::examine::{examine, why_barred};
 use crate::adapters;
 use crate::checks::catalogue::Version;
 use crate::checks::files::Files;
@@ -21,8 +25,10 @@ use crate::engine::command::Command;
 use crate::plugins::{Bound, Library, blocking};
 use crate::prepare::Common;
 use crate::problem::Problem;
-use crate::shared::{PluginSlot, Shared};
+use crate::shared::{Loaded, PluginSlot, Shared};
 use crate::subject::Prepared;
+use crate::trust::ceiling::asked;
+use crate::trust::{Origin, Policy, signature};
 use crate::watch::Change;
 
 /// How long the first look at checks waits for plugins. Those with machine code in the cache take milliseconds; the
@@ -30,11 +36,14 @@ use crate::watch::Change;
 const FIRST_LOADS: Duration = Duration::from_secs(2);
 /// Plugins are loaded from files of this ending.
 pub(crate) const PLUGIN_ENDINGS: &[&str] = &["wasm"];
+/// What is watched for their sake: their signatures, too.
+pub(crate) const WATCHED_ENDINGS: &[&str] = &["wasm", "minisig"];
 
 pub(crate) struct Coordinator {
     files: Files,
     library: Library,
     common: Common,
+    policy: Arc<Policy>,
     shared: Arc<Shared>,
     configured: Arc<RwLock<adapters::Configured>>,
     commands: mpsc::Sender<Command>,
@@ -66,6 +75,7 @@ impl Coordinator {
     ) -> Self {
         Self {
             files,
+            policy: library.policy(),
             library,
             common,
             shared,
@@ -116,7 +126,7 @@ impl Coordinator {
                     None => return,
                 },
                 done = self.library.next_done() => if let Some(done) = done {
-                    let first = self.loaded(done);
+                    let first = self.loaded(done).await;
                     self.reconsider(first.as_ref()).await;
                 },
                 () = sleep_until(again) => self.look_again(),
@@ -128,7 +138,7 @@ impl Coordinator {
         let until = Instant::now() + FIRST_LOADS;
         while self.library.is_busy() {
             match tokio::time::timeout_at(until, self.library.next_done()).await {
-                Ok(Some(done)) => drop(self.loaded(done)),
+                Ok(Some(done)) => drop(self.loaded(done).await),
                 Ok(None) => {}
                 Err(_) => break,
             }
@@ -138,7 +148,8 @@ impl Coordinator {
     fn plugins_changed(&mut self, change: &Change) {
         self.problems.clone_from(&change.problems);
         self.first_listing(change);
-        for seen in &change.seen {
+        self.signatures_changed(change);
+        for seen in change.seen.iter().filter(|seen| !is_signature(&seen.name)) {
             match plugin_name(&seen.name) {
                 Ok(name) => {
                     let bound = self.bound(&name);
@@ -149,11 +160,25 @@ impl Coordinator {
                 }
             }
         }
-        for name in &change.removed {
+        for name in change.removed.iter().filter(|name| !is_signature(name)) {
             self.misnamed.remove(name);
             if let Ok(name) = plugin_name(name) {
                 self.again.remove(&name);
                 self.library.gone(&name);
+            }
+        }
+    }
+
+    /// Looks again at plugins whose signature came, changed or went.
+    fn signatures_changed(&mut self, change: &Change) {
+        let names = change.seen.iter().map(|seen| &seen.name).chain(&change.removed);
+        let stems = names.filter_map(|name| name.strip_suffix(signature::ENDING)?.strip_suffix(".wasm"));
+        for name in stems.filter_map(|stem| plugin_name(stem).ok()) {
+            let is_seen = change.seen.iter().any(|seen| plugin_name(&seen.name).is_ok_and(|seen| seen == name));
+            let known = self.shared.plugins.load().get(&name).map(|loaded| loaded.file.clone());
+            if let Some(file) = known.filter(|_| !is_seen && self.policy.reads_signatures()) {
+                let bound = self.bound(&name);
+                self.library.seen(name, std::path::Path::new(&*file), bound);
             }
         }
     }
@@ -163,7 +188,8 @@ impl Coordinator {
     fn first_listing(&mut self, change: &Change) {
         let before = self.listed.replace(change.listed || self.listed == Some(true));
         if change.listed && before != Some(true) {
-            let present = change.seen.iter().filter_map(|seen| plugin_name(&seen.name).ok());
+            let files = change.seen.iter().filter(|seen| !is_signature(&seen.name));
+            let present = files.filter_map(|seen| plugin_name(&seen.name).ok());
             self.library.keep_only(&present.collect::<BTreeSet<_>>());
         } else if before.is_none() {
             self.library.restore();
@@ -180,12 +206,44 @@ impl Coordinator {
     }
 
     /// Returns the plugin that is in use for the first time.
-    fn loaded(&mut self, done: crate::plugins::Done) -> Option<PluginName> {
+    async fn loaded(&mut self, done: crate::plugins::Done) -> Option<PluginName> {
+        let brought = done.brings().map(|(name, origin)| (name.clone(), origin.clone()));
+        if let Some((name, origin)) = &brought {
+            // Before it can be run: nothing is ever granted that neither version may have.
+            let known = self.shared.origin(name);
+            self.bar(name, &[known.as_deref(), Some(origin)]).await;
+        }
         let taken = self.library.take(done);
+        if let Some((name, _)) = &brought {
+            let origin = self.shared.origin(name);
+            self.bar(name, &[origin.as_deref()]).await;
+        }
         if let Some((name, path, after)) = taken.again {
             self.again.insert(name, (Instant::now() + after, path));
         }
         taken.first
+    }
+
+    /// Bars the checks of a plugin that ask for more than one of these origins may be granted, and no others.
+    async fn bar(&mut self, name: &PluginName, origins: &[Option<&Origin>]) {
+        let mut changed = false;
+        for prepared in self.prepared.iter_mut().filter(|prepared| prepared.plugin() == name) {
+            let mut reasons =
+                origins.iter().flatten().map(|origin| why_barred(&self.policy, origin, prepared, &self.common));
+            let barred = reasons.find_map(|reason| reason);
+            changed |= prepared.barred != barred;
+            prepared.barred = barred;
+        }
+        if changed {
+            self.hand_over().await;
+        }
+    }
+
+    /// Gives the engine the checks as they are now. False: there is no engine any more, which is somebody else's matter.
+    async fn hand_over(&self) -> bool {
+        let (taken, done) = oneshot::channel();
+        let checks = self.prepared.clone();
+        self.commands.send(Command::Checks { checks, taken }).await.is_ok() && done.await.is_ok()
     }
 
     fn look_again(&mut self) {
@@ -201,12 +259,19 @@ impl Coordinator {
     }
 
     /// The settings that a new version of a plugin must take.
-    fn bound(&self, name: &PluginName) -> Bound {
+    fn bound(&self, name: &PluginName) -> Vec<Bound> {
         let users = self.prepared.iter().filter(|prepared| prepared.plugin() == name);
         users
             .filter_map(|prepared| {
-                let settings = serde_json::from_str(&prepared.assignment.settings).ok()?;
-                Some((format!("check `{}`", prepared.key()), settings))
+                let (check, target) = (prepared.check.clone(), prepared.key().target.as_ref());
+                let asked = asked(&self.policy, &check, check.target(target), &self.common.node);
+                Some(Bound {
+                    place: format!("check `{}`", prepared.key()),
+                    settings: serde_json::from_str(&prepared.assignment.settings).ok()?,
+                    target: target.and_then(|name| check.targets.iter().position(|own| own.name == *name)),
+                    check,
+                    asked,
+                })
             })
             .collect()
     }
@@ -243,7 +308,7 @@ impl Coordinator {
     async fn examine(&self, file: &ChecksFile) -> Vec<Problem> {
         let mut problems = Vec::new();
         for configured in &file.checks {
-            problems.extend(examine(&self.common, &self.shared, configured).await);
+            problems.extend(examine(&self.common, &self.shared, &self.policy, configured).await);
         }
         problems
     }
@@ -258,7 +323,7 @@ impl Coordinator {
         let concerned: Vec<Arc<Configured>> = self.files.checks().filter(concerned).cloned().collect();
         let mut complaints = BTreeMap::new();
         for configured in concerned {
-            let problems = examine(&self.common, &self.shared, &configured).await;
+            let problems = examine(&self.common, &self.shared, &self.policy, &configured).await;
             if !problems.is_empty() {
                 complaints.insert(configured.check.name.clone(), problems);
             }
@@ -278,16 +343,18 @@ impl Coordinator {
                 }
             }
         }
+        for prepared in &mut prepared {
+            let origin = self.shared.origin(prepared.plugin());
+            prepared.barred = origin.and_then(|origin| why_barred(&self.policy, &origin, prepared, &self.common));
+        }
         let same = prepared.len() == self.prepared.len()
             && prepared.iter().zip(&self.prepared).all(|(new, old)| new.key() == old.key() && new.same_work(old));
         if !same {
             tracing::info!(pairs = prepared.len(), "checks in force");
-            self.prepared.clone_from(&prepared);
+            self.prepared = prepared;
             self.try_refused_plugins();
-            let (taken, done) = oneshot::channel();
-            // What is said from here on, such as that the agent is ready, is said of checks that are on the board. An
-            // engine that is gone is somebody else's matter.
-            if self.commands.send(Command::Checks { checks: prepared, taken }).await.is_err() || done.await.is_err() {
+            // What is said from here on, such as that the agent is ready, is said of checks that are on the board.
+            if !self.hand_over().await {
                 return;
             }
             self.shared.published.say(view::Event::Checks { problem: None });
@@ -340,7 +407,7 @@ impl Coordinator {
     fn plugin_problems(&self) -> Vec<Problem> {
         let plugins = self.shared.plugins.load();
         let told = plugins.values().filter(|loaded| matches!(loaded.state, PluginState::Ready | PluginState::Broken));
-        let problem = |loaded: &crate::shared::Loaded| {
+        let problem = |loaded: &Loaded| {
             let problem = Problem::error(&*loaded.file, &**loaded.reason.as_ref()?);
             Some(if loaded.plugin.is_some() { problem.hint("the version before it goes on") } else { problem })
         };
@@ -362,47 +429,21 @@ impl Coordinator {
     }
 }
 
-/// What only grants and the check's plugin can tell of a check; nothing while the plugin is not there, for it may be
-/// copied a moment later.
-async fn examine(common: &Common, shared: &Shared, configured: &Configured) -> Vec<Problem> {
-    let check = &configured.check;
-    let prepared = match common.prepare(check) {
-        Ok(prepared) => prepared,
-        Err(wrong) => return vec![configured.problem_at(&wrong.pointer, wrong.message)],
-    };
-    let plugin = match shared.plugin(&check.plugin) {
-        PluginSlot::Ready(plugin) => plugin,
-        PluginSlot::BuiltIn | PluginSlot::Compiling | PluginSlot::Unusable { .. } => return Vec::new(),
-    };
-    complaints(configured, &plugin, &prepared).await
-}
-
-/// What a plugin says of a check's settings, on any of its targets.
-pub(crate) async fn complaints(configured: &Configured, plugin: &Plugin, prepared: &[Prepared]) -> Vec<Problem> {
-    let mut said: Vec<String> = Vec::new();
-    for prepared in prepared {
-        let settings = serde_json::from_str(&prepared.assignment.settings).unwrap_or_default();
-        for message in plugin.validate(&settings).await {
-            if !said.contains(&message) {
-                said.push(message);
-            }
-        }
-    }
-    said.into_iter().map(|message| configured.problem_at(&settings_pointer(&message), message)).collect()
-}
-
-/// Where the plugin's complaint points to: `expect.status.0: …`, or the settings as a whole.
-fn settings_pointer(message: &str) -> String {
-    let place = message.split_once(": ").map_or("", |(place, _)| place);
-    let plain = !place.is_empty() && place.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    if plain { format!("/settings/{}", place.replace('.', "/")) } else { "/settings".to_owned() }
+/// Whether a file of the plugins' directory is the signature of another one.
+fn is_signature(file: &str) -> bool {
+    file.ends_with(signature::ENDING)
 }
 
 /// Why a check does not run as it should, for the eye.
 fn note(shared: &Shared, plugin: &PluginName) -> Option<String> {
     match shared.plugin(plugin) {
         PluginSlot::BuiltIn => None,
-        PluginSlot::Compiling => Some(format!("plugin `{plugin}` is being compiled")),
+        PluginSlot::Compiling => Some(match shared.plugins.load().get(plugin) {
+            Some(Loaded { state: PluginState::Waiting, reason: Some(reason), .. }) => {
+                format!("plugin `{plugin}` is not there yet: {reason}")
+            }
+            _ => format!("plugin `{plugin}` is being compiled"),
+        }),
         PluginSlot::Unusable { why, .. } => Some(why.to_string()),
         PluginSlot::Ready(_) => {
             let plugins = shared.plugins.load();
@@ -432,17 +473,6 @@ async fn sleep_until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn complaints_point_to_their_place() {
-        for (message, pointer) in [
-            ("expect.status.0: 3 is not of type \"string\"", "/settings/expect/status/0"),
-            ("Additional properties are not allowed ('x' was unexpected)", "/settings"),
-            ("a sentence: with a colon", "/settings"),
-        ] {
-            assert_eq!(settings_pointer(message), pointer);
-        }
-    }
 
     #[test]
     fn names_of_files() {

@@ -1,7 +1,8 @@
 //! The one loop where everything meets: what is due is started, what has ended becomes a record.
 //!
 //! - `core`: what it knows and decides, without waiting; `conclude`: from outcomes to records and states
-//! - `gate`: maintenance and dependencies; `silences`: what operators know already; `command`: what it is asked for
+//! - `gate`: maintenance and dependencies; `supervise`: plugins that break; `silences`: what operators know already
+//! - `command`: what it is asked for
 
 pub(crate) mod command;
 mod conclude;
@@ -10,6 +11,7 @@ mod gate;
 mod silences;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod supervise;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use roundsman_model::key::Key;
 use roundsman_model::name::CheckName;
 use roundsman_model::record::Origin;
+use roundsman_model::supervision::{Conduct, Phase, Rules};
 use roundsman_model::time::Timestamp;
 use roundsman_plugin::job::Report;
 use roundsman_schedule::schedule::Start;
@@ -33,7 +36,7 @@ use crate::engine::command::Command;
 use crate::engine::core::{Away, Core, Past};
 use crate::guests::Guests;
 use crate::outcome::{self, Outcome};
-use crate::shared::{PluginSlot, Shared};
+use crate::shared::{Loaded, PluginSlot, Plugins, Shared};
 use crate::stats::ledger::Ledger;
 use crate::subject::Prepared;
 
@@ -68,6 +71,10 @@ pub(crate) struct Engine {
     ahead_limit: usize,
     /// What the counters of each check were told last.
     ledger: Ledger,
+    /// The plugins that the core knows of.
+    plugins: Arc<Plugins>,
+    /// Checks were taken once: by then every plugin file had been seen.
+    complete: bool,
     /// When to look for ends.
     collect: Instant,
     /// When the loop last looked.
@@ -90,6 +97,7 @@ struct Running {
 pub(crate) struct Beginning {
     pub(crate) slots: u32,
     pub(crate) anchors: Vec<CheckName>,
+    pub(crate) rules: Rules,
     pub(crate) past: Past,
 }
 
@@ -101,10 +109,10 @@ impl Engine {
         built_in: BuiltIn,
         beginning: Beginning,
     ) -> Self {
-        let Beginning { slots, anchors, past } = beginning;
+        let Beginning { slots, anchors, rules, past } = beginning;
         Self {
             clock,
-            core: Core::new(slots, anchors, past),
+            core: Core::new(slots, anchors, rules, past),
             running: HashMap::new(),
             shared,
             built_in,
@@ -112,6 +120,8 @@ impl Engine {
             ends: Ends::new(),
             ahead_limit: slots as usize / 2,
             ledger: Ledger::default(),
+            plugins: Arc::default(),
+            complete: false,
             collect: Instant::now(),
             looked: Instant::now(),
             passed: Instant::now(),
@@ -125,6 +135,7 @@ impl Engine {
             // Before the clock is followed: what has ended did so by the clock of then, and not across an absence.
             self.finish_ended();
             self.follow_clock();
+            self.follow_plugins();
             self.start_due();
             let wake = self.wake_at();
             // While somebody waits for a slot, every end rings.
@@ -170,7 +181,24 @@ impl Engine {
         if instant.duration_since(self.passed) >= PASS {
             self.passed = instant;
             self.core.pass_time(now);
+            self.shared.published.watch(self.core.watched(now));
         }
+        self.submit();
+    }
+
+    /// Notices files that came, changed and went.
+    fn follow_plugins(&mut self) {
+        let plugins = self.shared.plugins.load();
+        if !Arc::ptr_eq(&plugins, &self.plugins) {
+            self.plugins = Arc::clone(&plugins);
+            self.take_plugins();
+        }
+    }
+
+    fn take_plugins(&mut self) {
+        let digest = |loaded: &Loaded| loaded.plugin.as_ref().map(|plugin| plugin.digest().to_string().into());
+        let seen = self.plugins.iter().map(|(name, loaded)| (name.clone(), digest(loaded))).collect();
+        self.core.take_plugins(&seen, self.complete, self.clock.now());
         self.submit();
     }
 
@@ -222,7 +250,13 @@ impl Engine {
             return;
         };
         let (plugin, generation) = (subject.prepared.plugin(), subject.generation);
-        match self.shared.plugin(plugin) {
+        let slot = self.shared.plugin(plugin);
+        if let (PluginSlot::Ready(_), Some(why)) = (&slot, subject.prepared.barred.clone()) {
+            let outcome = Outcome::barred(why, self.clock.now().max(start.due));
+            self.core.finished(&start, generation, outcome);
+            return;
+        }
+        match slot {
             PluginSlot::Ready(plugin) => self.spawn(start, generation, async move { plugin.run(job).await }),
             PluginSlot::BuiltIn => {
                 let built_in = self.built_in.clone();
@@ -277,6 +311,7 @@ impl Engine {
             let key = entry.key().cloned();
             let gone = matches!(entry, Entry::Forget { .. });
             self.ledger.note(&self.shared.stats.checks, &entry);
+            report(&entry);
             let Err(refused) = self.shared.store().submit(entry) else { continue };
             self.shared.stats.lost(&refused);
             if let Some(key) = key {
@@ -309,6 +344,11 @@ impl Engine {
                 self.submit();
                 reply.send(answer).ok();
             }
+            Command::Release { plugin, reply } => {
+                let answer = self.core.release(&plugin, now);
+                self.submit();
+                reply.send(answer).ok();
+            }
             Command::Unsilence { id, reply } => {
                 let answer = self.core.unsilence(id);
                 self.submit();
@@ -318,6 +358,10 @@ impl Engine {
     }
 
     fn take_checks(&mut self, checks: Vec<Prepared>, now: Timestamp) {
+        self.follow_plugins();
+        if !std::mem::replace(&mut self.complete, true) {
+            self.take_plugins();
+        }
         for prepared in &checks {
             self.shared.published.configure(prepared, self.core.past(prepared.key()), now);
         }
@@ -351,6 +395,20 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("core", &self.core).finish_non_exhaustive()
+    }
+}
+
+/// Says in the log how a plugin behaves, where that changed.
+fn report(entry: &Entry) {
+    let (plugin, conduct): (_, Option<&Conduct>) = match entry {
+        Entry::Record(recorded) if recorded.conduct.is_some() => (&recorded.record.plugin, recorded.conduct.as_deref()),
+        Entry::Supervised { plugin, conduct } => (plugin, conduct.as_deref()),
+        _ => return,
+    };
+    match conduct.map(|conduct| (conduct, conduct.phase)) {
+        None => tracing::info!(%plugin, "the plugin begins anew: its file changed or went, or it was released"),
+        Some((_, Phase::Running)) => tracing::info!(%plugin, "the plugin runs again: a trial went well"),
+        Some((conduct, _)) => tracing::warn!("{}", conduct.words(plugin).unwrap_or_default()),
     }
 }
 

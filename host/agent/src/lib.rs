@@ -5,6 +5,7 @@
 //! - `coordinator`: from files to plugins (`plugins`) and prepared checks (`prepare`, `subject`)
 //! - `engine`: the loop of schedule, runs and records (`outcome`, `clock`, `stats`); `guests`: the threads on which plugins
 //!   run; `ends`: how the loop hears that they have
+//! - `trust`: which plugins are taken, and what their checks may be granted at most
 //! - `selfcheck`: the built-in check of the agent itself, fed by `stats`, `process` and `cgroup`; `uplink`: whether this
 //!   node is cut off
 //! - `adapters`: what the web asks for
@@ -35,5 +36,6 @@ mod shared;
 mod stats;
 mod subject;
 mod tasks;
+pub mod trust;
 mod uplink;
 pub mod watch;

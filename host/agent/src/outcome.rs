@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use roundsman_model::record::{Blame, Finding, Point, Status, Story};
+use roundsman_model::supervision::Verdict;
 use roundsman_model::time::Timestamp;
 use roundsman_plugin::job::Report;
 
@@ -15,6 +16,8 @@ pub(crate) struct Outcome {
     pub(crate) status: Status,
     pub(crate) blame: Blame,
     pub(crate) code: Option<Arc<str>>,
+    /// The plugin had no say in how it ended.
+    pub(crate) cut: bool,
     pub(crate) summary: Arc<str>,
     pub(crate) started: Timestamp,
     pub(crate) ended: Timestamp,
@@ -38,6 +41,7 @@ pub(crate) fn of_report(report: Report, clock: &Clock, due: Instant) -> Outcome 
         status: report.status,
         blame: report.blame,
         code: report.code,
+        cut: report.cut,
         summary: report.summary.into(),
         started: clock.at(began),
         ended: clock.at(report.ended),
@@ -58,6 +62,11 @@ impl Outcome {
         Self::unknown(blame, "plugin", why, now)
     }
 
+    /// The check asks for more than its plugin may be granted, which no run gets.
+    pub(crate) fn barred(why: Arc<str>, now: Timestamp) -> Self {
+        Self::unknown(Blame::Host, roundsman_probe::failure::code::DENIED, why, now)
+    }
+
     /// The task of the run panicked: a defect of ours.
     pub(crate) fn died(now: Timestamp) -> Self {
         Self::unknown(Blame::Host, "internal", "the run ended without a word; the log says more".into(), now)
@@ -68,11 +77,17 @@ impl Outcome {
         Self { status, code: None, ..Self::unknown(Blame::Target, "", summary, now) }
     }
 
+    /// What it says of the plugin.
+    pub(crate) fn verdict(&self) -> Verdict {
+        Verdict::of(self.blame, self.cut, self.code.as_deref())
+    }
+
     fn unknown(blame: Blame, code: &str, summary: Arc<str>, now: Timestamp) -> Self {
         Self {
             status: Status::Unknown,
             blame,
             code: Some(code.into()),
+            cut: false,
             summary,
             started: now,
             ended: now,

@@ -1,20 +1,23 @@
 //! The plugins' directory as it is to be used: which file is which plugin, and what became of it.
 //!
-//! A file goes through: seen -> whole? -> digest -> machine code (cache or compiler) -> linked -> described -> fits the
-//! checks that use it -> in use. Whatever fails on the way leaves the version before it in use, with the reason beside
-//! it; what was in use is kept in the state directory, so that a restart changes nothing.
+//! A file goes through: seen -> whole? -> digest and signature -> machine code (cache or compiler) -> linked ->
+//! described -> fits the checks that use it -> in use. Whatever fails on the way leaves the version before it in use,
+//! with the reason beside it; what was in use is kept in the state directory, so that a restart changes nothing.
+//!
+//! - `work`: one load
+
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roundsman_model::name::PluginName;
 use roundsman_plugin::cache::Cache;
 use roundsman_plugin::compile::Compiler;
-use roundsman_plugin::digest::Digest;
 use roundsman_plugin::engine::Engine;
-use roundsman_plugin::load::{LoadError, MAX_PLUGIN_FILE, Plugin};
+use roundsman_plugin::load::Plugin;
 use roundsman_web::view::{Event, PluginState};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
@@ -22,45 +25,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::clock::system_now;
 use crate::lastgood::{LastGood, LastGoodError};
 use crate::shared::{Loaded, Plugins, Shared};
-use crate::watch::read::{ReadError, read_stable};
+use crate::trust::{Beside, Origin, Policy};
 
-/// A file that was written to this lately and is not whole may be about to become so.
-const MAY_GROW: Duration = Duration::from_secs(1);
+pub(crate) use self::work::{Bound, Done};
+use self::work::{Failed, Good, Work, blob, signature_blob};
+
 /// Loads at once: those from the cache must not wait behind a compilation.
 const LOADS: usize = 2;
-/// Around the name of a copy in the state directory.
-const KEPT: (&str, &str) = ("plugin-", ".wasm");
-
-/// A check's settings for a plugin, as far as a new version of it must take them: where it is configured, and what.
-pub(crate) type Bound = Vec<(String, serde_json::Value)>;
-
-/// What became of a file.
-#[derive(Debug)]
-pub(crate) struct Done {
-    ticket: u64,
-    name: PluginName,
-    path: PathBuf,
-    size_bytes: u64,
-    result: Result<Good, Failed>,
-    /// Where the file cannot be used and nothing was in use: what was in use before a restart.
-    before: Option<Arc<Plugin>>,
-}
-
-#[derive(Debug)]
-struct Good {
-    plugin: Arc<Plugin>,
-    bytes: Vec<u8>,
-    compile_ms: f64,
-}
-
-#[derive(Debug)]
-enum Failed {
-    /// Looked at again shortly.
-    NotWhole(String),
-    /// The very bytes that are in use.
-    Unchanged,
-    Refused(String),
-}
 
 /// What the end of a load asks for.
 #[derive(Debug, Default)]
@@ -89,6 +60,7 @@ pub(crate) struct Library {
     compiler: Compiler,
     cache: Cache,
     kept: LastGood,
+    policy: Arc<Policy>,
     shared: Arc<Shared>,
     loads: JoinSet<Done>,
     room: Arc<Semaphore>,
@@ -103,6 +75,7 @@ impl Library {
         compiler: Compiler,
         cache: Cache,
         kept: LastGood,
+        policy: Arc<Policy>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -111,6 +84,7 @@ impl Library {
             compiler,
             cache,
             kept,
+            policy,
             shared,
             loads: JoinSet::new(),
             room: Arc::new(Semaphore::new(LOADS)),
@@ -119,8 +93,13 @@ impl Library {
         }
     }
 
+    /// By what it takes plugins.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.clone()
+    }
+
     /// A file appeared or changed.
-    pub(crate) fn seen(&mut self, name: PluginName, path: &Path, bound: Bound) {
+    pub(crate) fn seen(&mut self, name: PluginName, path: &Path, bound: Vec<Bound>) {
         if let Some(loading) = self.loading.get_mut(&name) {
             loading.dirty = Some(path.to_owned());
             return;
@@ -131,15 +110,17 @@ impl Library {
             loaded.state = PluginState::Compiling;
         });
         self.tickets += 1;
+        let current = self.shared.plugins.load().get(&name).and_then(|loaded| loaded.in_use());
         let work = Work {
             ticket: self.tickets,
             engine: self.engine.clone(),
             compiler: self.compiler.clone(),
             cache: self.cache.clone(),
             kept: self.kept.clone(),
+            policy: self.policy.clone(),
             name: name.clone(),
             path: path.to_owned(),
-            current: self.shared.plugins.load().get(&name).and_then(|loaded| loaded.plugin.clone()),
+            current,
             bound,
         };
         let room = self.room.clone();
@@ -156,7 +137,7 @@ impl Library {
         if let Some(loading) = self.loading.remove(name) {
             loading.task.abort();
         }
-        self.told(blocking(|| self.kept.forget(&blob(name))));
+        self.told(blocking(|| self.kept.forget(&blob(name)).and_then(|()| self.kept.forget(&signature_blob(name)))));
         if self.shared.plugins.load().contains_key(name) {
             self.change(name, |loaded| *loaded = None);
             tracing::info!(plugin = %name, "plugin removed");
@@ -184,7 +165,7 @@ impl Library {
             tracing::warn!(error = chain(&error), "what was in use before the restart is not known");
             Vec::new()
         });
-        let of = |name: &String| PluginName::new(name.strip_prefix(KEPT.0)?.strip_suffix(KEPT.1)?).ok();
+        let of = |name: &String| PluginName::new(name.strip_prefix(work::KEPT.0)?.strip_suffix(work::KEPT.1)?).ok();
         names.iter().filter_map(of).collect()
     }
 
@@ -223,21 +204,27 @@ impl Library {
         }
         let dirty = self.loading.remove(&name).and_then(|loading| loading.dirty);
         let had = self.in_use(&name);
-        if let Some(plugin) = before {
+        if let Some((plugin, origin)) = before {
             tracing::warn!(plugin = %name, digest = plugin.digest().short(), "the version of before the restart goes on");
-            self.change(&name, |loaded| loaded.get_or_insert_with(|| Loaded::seen(&path)).plugin = Some(plugin));
+            self.change(&name, |loaded| {
+                let loaded = loaded.get_or_insert_with(|| Loaded::seen(&path));
+                (loaded.plugin, loaded.origin) = (Some(plugin), Some(origin));
+            });
         }
         let mut again = None;
         match result {
             Ok(good) => self.put_in_use(&name, &path, size_bytes, good),
-            Err(Failed::Unchanged) => self.change(&name, |loaded| {
-                if let Some(loaded) = loaded {
-                    (loaded.state, loaded.reason) = (PluginState::Ready, None);
-                }
-            }),
-            Err(Failed::NotWhole(why)) => {
+            Err(Failed::Unchanged { origin, beside }) => {
+                self.told(blocking(|| self.keep_signature(&name, &beside)));
+                self.change(&name, |loaded| {
+                    if let Some(loaded) = loaded {
+                        (loaded.state, loaded.reason, loaded.origin) = (PluginState::Ready, None, Some(origin));
+                    }
+                });
+            }
+            Err(Failed::NotWhole(why, after)) => {
                 self.refuse(&name, &path, size_bytes, PluginState::Waiting, why);
-                again = Some((name.clone(), path, MAY_GROW));
+                again = Some((name.clone(), path, after));
             }
             Err(Failed::Refused(why)) => {
                 let state = if self.in_use(&name) { PluginState::Ready } else { PluginState::Broken };
@@ -253,13 +240,15 @@ impl Library {
     }
 
     fn put_in_use(&self, name: &PluginName, path: &Path, size_bytes: u64, good: Good) {
-        let Good { plugin, bytes, compile_ms } = good;
-        tracing::info!(plugin = %name, digest = plugin.digest().short(), "plugin in use");
-        self.told(blocking(|| self.kept.keep(&blob(name), &bytes)));
+        let Good { plugin, origin, bytes, beside, compile_ms } = good;
+        let signer = origin.signer.as_ref().map(|signer| &*signer.key);
+        tracing::info!(plugin = %name, digest = plugin.digest().short(), signer, "plugin in use");
+        self.told(blocking(|| self.kept.keep(&blob(name), &bytes).and_then(|()| self.keep_signature(name, &beside))));
         self.change(name, |loaded| {
             *loaded = Some(Loaded {
                 state: PluginState::Ready,
                 plugin: Some(plugin),
+                origin: Some(origin),
                 reason: None,
                 file: path.display().to_string().into(),
                 size_bytes,
@@ -274,6 +263,14 @@ impl Library {
             let loaded = loaded.get_or_insert_with(|| Loaded::seen(path));
             (loaded.reason, loaded.size_bytes, loaded.state) = (Some(why.into()), size_bytes, state);
         });
+    }
+
+    /// What proves where the version that is kept comes from is kept with it.
+    fn keep_signature(&self, name: &PluginName, beside: &Beside) -> Result<(), LastGoodError> {
+        match beside {
+            Beside::Bytes(bytes) => self.kept.keep(&signature_blob(name), bytes),
+            Beside::Nothing | Beside::Unreadable(_) => self.kept.forget(&signature_blob(name)),
+        }
     }
 
     /// What cannot be kept is missing after a restart at worst.
@@ -301,10 +298,15 @@ impl Library {
 }
 
 impl Loaded {
+    fn in_use(&self) -> Option<(Arc<Plugin>, Arc<Origin>)> {
+        self.plugin.clone().zip(self.origin.clone())
+    }
+
     fn seen(path: &Path) -> Self {
         Self {
             state: PluginState::Waiting,
             plugin: None,
+            origin: None,
             reason: None,
             file: path.display().to_string().into(),
             size_bytes: 0,
@@ -312,96 +314,6 @@ impl Loaded {
             compile_ms: None,
         }
     }
-}
-
-fn blob(name: &PluginName) -> String {
-    format!("{}{name}{}", KEPT.0, KEPT.1)
-}
-
-/// One load, apart from everything else.
-struct Work {
-    ticket: u64,
-    engine: Engine,
-    compiler: Compiler,
-    cache: Cache,
-    kept: LastGood,
-    name: PluginName,
-    path: PathBuf,
-    /// In use now.
-    current: Option<Arc<Plugin>>,
-    bound: Bound,
-}
-
-impl Work {
-    async fn carry_out(self) -> Done {
-        let mut size_bytes = 0;
-        let result = self.attempt(&mut size_bytes).await;
-        let before = if result.is_err() && self.current.is_none() { self.before().await } else { None };
-        Done { ticket: self.ticket, name: self.name, path: self.path, size_bytes, result, before }
-    }
-
-    async fn attempt(&self, size_bytes: &mut u64) -> Result<Good, Failed> {
-        let (file, began) = (self.path.clone(), Instant::now());
-        let read = tokio::task::spawn_blocking(move || read_stable(&file, MAX_PLUGIN_FILE)).await;
-        let read = read.map_err(|died| Failed::Refused(died.to_string()))?;
-        let bytes = read.map_err(|error| unreadable(error, size_bytes))?.bytes;
-        *size_bytes = bytes.len() as u64;
-        if self.current.as_ref().is_some_and(|current| *current.digest() == Digest::of(&bytes)) {
-            return Err(Failed::Unchanged);
-        }
-        let plugin = self.load(&bytes).await.map_err(|error| match error {
-            LoadError::Invalid(_) | LoadError::Empty | LoadError::NotWasm if is_young(&self.path) => {
-                Failed::NotWhole(chain(&error))
-            }
-            error => Failed::Refused(chain(&error)),
-        })?;
-        self.accept(&plugin).await?;
-        Ok(Good { plugin: Arc::new(plugin), bytes, compile_ms: began.elapsed().as_secs_f64() * 1e3 })
-    }
-
-    async fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
-        Plugin::load(&self.engine, &self.compiler, &self.cache, self.name.clone(), bytes).await
-    }
-
-    /// A version that replaces another must take the settings that the other one takes.
-    async fn accept(&self, plugin: &Plugin) -> Result<(), Failed> {
-        let Some(current) = &self.current else { return Ok(()) };
-        for (place, settings) in &self.bound {
-            if let Some(wrong) = plugin.validate(settings).await.first()
-                && current.validate(settings).await.is_empty()
-            {
-                return Err(Failed::Refused(format!("it refuses the settings of {place}: {wrong}")));
-            }
-        }
-        Ok(())
-    }
-
-    async fn before(&self) -> Option<Arc<Plugin>> {
-        let (kept, blob) = (self.kept.clone(), blob(&self.name));
-        let bytes = tokio::task::spawn_blocking(move || kept.load(&blob, MAX_PLUGIN_FILE)).await.ok()?;
-        let complain = |error: &dyn std::error::Error| {
-            tracing::warn!(plugin = %self.name, error = chain(error), "nor can the version of before the restart be used");
-        };
-        let bytes = bytes.inspect_err(|error| complain(error)).ok()??;
-        self.load(&bytes).await.inspect_err(|error| complain(error)).ok().map(Arc::new)
-    }
-}
-
-fn unreadable(error: ReadError, size_bytes: &mut u64) -> Failed {
-    match error {
-        ReadError::ChangedWhileRead => Failed::NotWhole("it is being written".to_owned()),
-        error => {
-            if let ReadError::TooBig { len, .. } = error {
-                *size_bytes = len;
-            }
-            Failed::Refused(chain(&error))
-        }
-    }
-}
-
-fn is_young(path: &Path) -> bool {
-    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < MAY_GROW))
 }
 
 /// Waits for the disk without holding up the other tasks of the thread, where there is a thread to take them over.

@@ -1,14 +1,14 @@
 //! From a configured check to what the engine runs: one assignment for each target, with `${…}` filled in and the
 //! grants compiled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use roundsman_model::check::{CatchUp, Check, Limits, Timing};
 use roundsman_model::grants::Allow;
 use roundsman_model::key::Key;
-use roundsman_model::name::{BUILT_IN, CheckName, PluginName};
+use roundsman_model::name::{BUILT_IN, CheckName, PluginName, excerpt};
 use roundsman_plugin::describe::HOST_TAGS;
 use roundsman_plugin::job::{Assignment, Node};
 use roundsman_probe::grants::Grants;
@@ -18,6 +18,7 @@ use roundsman_store::TagSet;
 
 use crate::checks::fill;
 use crate::config;
+use crate::config::nearest::nearest;
 use crate::subject::Prepared;
 
 /// What all checks of a node have in common.
@@ -27,6 +28,8 @@ pub(crate) struct Common {
     pub(crate) facts: Arc<Node>,
     /// Ports on which the agent itself listens: they are refused unless a grant names them exactly.
     pub(crate) own_ports: Vec<u16>,
+    /// Names of `secrets:`; none where nobody knows them, as in a simulation.
+    secrets: Option<BTreeSet<String>>,
 }
 
 /// How often the agent looks at itself.
@@ -71,7 +74,13 @@ pub(crate) struct Wrong {
 impl Common {
     pub(crate) fn new(node: config::Node, own_ports: Vec<u16>) -> Self {
         let facts = Arc::new(Node { name: node.name.clone(), labels: node.labels.clone() });
-        Self { node, facts, own_ports }
+        Self { node, facts, own_ports, secrets: None }
+    }
+
+    /// With the secrets that the agent's configuration knows: a check that names another one is wrong.
+    #[must_use]
+    pub(crate) fn with_secrets<'a>(self, names: impl IntoIterator<Item = &'a String>) -> Self {
+        Self { secrets: Some(names.into_iter().cloned().collect()), ..self }
     }
 
     /// Everything that the engine needs to run a check on each of its targets.
@@ -90,6 +99,7 @@ impl Common {
             .map_err(|error| Wrong { pointer: String::new(), message: error.to_string() })?;
         let grants = Grants::compile(filled.target.as_slice(), &filled.allow, &self.own_ports)
             .map_err(|error| Wrong { pointer: format!("/allow/{}", error.list), message: error.to_string() })?;
+        self.look_for_secrets(&filled.allow.secrets)?;
         let grid = match &check.timing {
             Timing::Interval(period) => Grid::interval(*period, check.jitter_percent, &key, &self.node.name),
             // Begun by the engine, or by somebody else.
@@ -110,7 +120,21 @@ impl Common {
             }),
             check: check.clone(),
             grid,
+            barred: None,
         })
+    }
+
+    fn look_for_secrets(&self, names: &[String]) -> Result<(), Wrong> {
+        let Some(known) = &self.secrets else { return Ok(()) };
+        let unknown = names.iter().enumerate().find(|(_, name)| !known.contains(*name));
+        let Some((number, name)) = unknown.map(|(number, name)| (number, excerpt(name))) else { return Ok(()) };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let way_out = match nearest(&name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add it there, for instance secrets: {{{name}: {{file: /run/secrets/{name}}}}}"),
+        };
+        let message = format!("there is no secret `{name}` in `secrets:` of roundsman.yaml: {way_out}");
+        Err(Wrong { pointer: format!("/allow/secrets/{number}"), message })
     }
 
     fn tags(&self, check: &Check, key: &Key) -> TagSet {
@@ -118,5 +142,46 @@ impl Common {
             [check.name.as_str(), &self.node.cluster, &self.node.name, check.plugin.as_str(), key.target_or_empty()];
         let own = HOST_TAGS.into_iter().zip(values).filter(|(_, value)| !value.is_empty());
         TagSet::new(own.chain(check.labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_nobody_knows() {
+        let node = config::Node {
+            name: "n".to_owned(),
+            cluster: "c".to_owned(),
+            zone: None,
+            ip: None,
+            labels: BTreeMap::from([("name".to_owned(), "etcd".to_owned())]),
+        };
+        let common = Common::new(node.clone(), Vec::new()).with_secrets(&["shop".to_owned(), "etcd".to_owned()]);
+        let prepare = |common: &Common, names: &[&str]| {
+            let secrets = names.iter().map(|name| (*name).to_owned()).collect();
+            let allow = Allow { secrets, ..Allow::default() };
+            let check = Arc::new(Check { allow, ..(*built_in()).clone() });
+            common.prepare(&check).map(|prepared| prepared[0].assignment.grants.secrets().to_vec())
+        };
+        assert_eq!(prepare(&common, &["shop", "${node.labels.name}"]), Ok(vec!["shop".to_owned(), "etcd".to_owned()]));
+        for (names, pointer, message) in [
+            (
+                &["shop", "shp"][..],
+                "/allow/secrets/1",
+                "there is no secret `shp` in `secrets:` of roundsman.yaml: did you mean `shop`?",
+            ),
+            (
+                &["database"],
+                "/allow/secrets/0",
+                "there is no secret `database` in `secrets:` of roundsman.yaml: add it there, for instance secrets: \
+                 {database: {file: /run/secrets/database}}",
+            ),
+        ] {
+            let wrong = Wrong { pointer: pointer.to_owned(), message: message.to_owned() };
+            assert_eq!(prepare(&common, names), Err(wrong));
+        }
+        assert!(prepare(&Common::new(node, Vec::new()), &["database"]).is_ok(), "nobody knows the names");
     }
 }

@@ -1,14 +1,16 @@
 //! What everybody else sees, and only once it is committed: the board, and events for whoever listens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use roundsman_model::board::{Board, Configured, Entry as Line, Last};
 use roundsman_model::key::Key;
+use roundsman_model::name::PluginName;
 use roundsman_model::record::{Origin, Record};
 use roundsman_model::silence::{Silence, Silences};
 use roundsman_model::state::State;
+use roundsman_model::supervision::Conduct;
 use roundsman_model::time::Timestamp;
 use roundsman_store::Entry;
 use roundsman_web::view;
@@ -41,6 +43,10 @@ pub(crate) struct Published {
     /// Last records of an earlier life, of keys that are not on the board yet.
     recalled: Mutex<HashMap<Key, Last>>,
     silences: Mutex<Silences>,
+    /// Of plugins that backed off once.
+    conducts: Mutex<BTreeMap<PluginName, Conduct>>,
+    /// Failures and runs that count at present, of plugins that had any; as of a second ago at most.
+    watched: Mutex<BTreeMap<PluginName, (u32, u32)>>,
 }
 
 impl Published {
@@ -53,6 +59,8 @@ impl Published {
             recalled: Mutex::default(),
             waiters: Mutex::default(),
             silences: Mutex::default(),
+            conducts: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -76,8 +84,27 @@ impl Published {
         self.silences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn known_conducts(&self) -> MutexGuard<'_, BTreeMap<PluginName, Conduct>> {
+        self.conducts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How plugins behaved that backed off once.
+    pub(crate) fn conducts(&self) -> BTreeMap<PluginName, Conduct> {
+        self.known_conducts().clone()
+    }
+
+    /// Failures and runs that count at present.
+    pub(crate) fn watched(&self) -> BTreeMap<PluginName, (u32, u32)> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn watch(&self, watched: BTreeMap<PluginName, (u32, u32)>) {
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
+    }
+
     /// What an earlier life of the agent left.
-    pub(crate) fn begin_with(&self, silences: &[Silence]) {
+    pub(crate) fn begin_with(&self, silences: &[Silence], conducts: &HashMap<PluginName, Conduct>) {
+        self.known_conducts().extend(conducts.iter().map(|(plugin, conduct)| (plugin.clone(), conduct.clone())));
         // There never were more than may be.
         silences.iter().for_each(|silence| drop(self.known_silences().insert(Arc::new(silence.clone()))));
     }
@@ -123,19 +150,29 @@ impl Published {
                     let record = &recorded.record;
                     let stale_at = prepared.get(&record.key).and_then(|p| p.stale_at(record.time.min(record.started)));
                     board.apply(record, recorded.counts, stale_at);
+                    if recorded.conduct.is_some() {
+                        self.heed(&mut board, &record.plugin, recorded.conduct.as_deref());
+                    }
                 }
                 Entry::Turned(turned) => {
                     let stale_at = prepared.get(&turned.key).and_then(|p| p.stale_at(turned.last_tick));
                     board.turn(&turned.key, turned.standing, turned.counts, stale_at);
                     if let Some(line) = board.get_mut(&turned.key) {
-                        line.skipped = (turned.standing.state == State::Skipped).then(|| turned.summary.clone());
+                        let held = matches!(turned.standing.state, State::Skipped | State::Unknown);
+                        line.skipped = held.then(|| turned.summary.clone());
                     }
                 }
                 Entry::Counted { key, counts, last_tick } => {
                     let stale_at = prepared.get(key).and_then(|p| p.stale_at(*last_tick));
                     if let Some(line) = board.get_mut(key) {
                         line.counts = *counts;
-                        if line.standing.state == State::Skipped {
+                        if line.standing.state == State::Unknown && line.skipped.is_none() {
+                            // No record tells why it is not run.
+                            let held =
+                                || self.known_conducts().get(&line.configured.plugin)?.words(&line.configured.plugin);
+                            line.skipped = held().map(Arc::from);
+                        }
+                        if line.standing.state == State::Skipped || line.skipped.is_some() {
                             line.stale_at = stale_at;
                         }
                     }
@@ -150,6 +187,7 @@ impl Published {
                     self.known_silences().insert(silence.clone()).ok();
                 }
                 Entry::Unsilenced { id } => drop(self.known_silences().remove(*id)),
+                Entry::Supervised { plugin, conduct } => self.heed(&mut board, plugin, conduct.as_deref()),
             }
         }
         if entries.iter().any(|entry| matches!(entry, Entry::Silenced(_) | Entry::Unsilenced { .. })) {
@@ -160,6 +198,20 @@ impl Published {
         drop((board, prepared));
         self.tell(entries);
         self.rows.send_modify(|rows| *rows += entries.len() as u64);
+    }
+
+    /// A plugin is held back from now on, for another reason than before, or no more.
+    fn heed(&self, board: &mut Board, plugin: &PluginName, conduct: Option<&Conduct>) {
+        match conduct {
+            Some(conduct) => drop(self.known_conducts().insert(plugin.clone(), conduct.clone())),
+            None => drop(self.known_conducts().remove(plugin)),
+        }
+        let why: Option<Arc<str>> = conduct.and_then(|conduct| conduct.words(plugin)).map(Arc::from);
+        each_line(board, |line| {
+            if line.configured.plugin == *plugin && line.standing.state == State::Unknown && line.skipped.is_some() {
+                line.skipped.clone_from(&why);
+            }
+        });
     }
 
     fn tell(&self, entries: &[Entry]) {

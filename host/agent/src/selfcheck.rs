@@ -12,12 +12,15 @@ mod judge;
 mod points;
 mod window;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use roundsman_influx::stats::Stats as DestinationStats;
+use roundsman_model::name::PluginName;
 use roundsman_model::record::{Blame, Story};
+use roundsman_model::supervision::{Conduct, Phase};
 use roundsman_plugin::engine::Engine as Sandbox;
 use roundsman_plugin::job::Report;
 use roundsman_web::view::PluginState;
@@ -74,6 +77,7 @@ impl SelfCheck {
             // The target is the agent itself.
             blame: Blame::Target,
             code: None,
+            cut: false,
             summary: verdict.summary,
             latency: None,
             points: verdict.points,
@@ -122,6 +126,7 @@ impl Sources {
             store_max_bytes: self.store_max_bytes,
             committed: *published.rows().borrow(),
             destinations: self.destinations.iter().map(|(name, stats)| destination(name, stats)).collect(),
+            quarantined: quarantined(&published.conducts()),
         }
     }
 }
@@ -135,6 +140,11 @@ fn destination(name: &Arc<str>, stats: &DestinationStats) -> DestinationFacts {
         rejected: now.rejected,
         held: now.held.map(|trouble| trouble.why),
     }
+}
+
+fn quarantined(conducts: &BTreeMap<PluginName, Conduct>) -> Vec<(Arc<str>, Arc<str>)> {
+    let found = conducts.iter().filter(|(_, conduct)| conduct.phase == Phase::Quarantined);
+    found.filter_map(|(plugin, conduct)| Some((plugin.as_str().into(), conduct.words(plugin)?.into()))).collect()
 }
 
 impl fmt::Debug for SelfCheck {

@@ -14,6 +14,7 @@ use roundsman_web::view::PluginState;
 
 use crate::published::Published;
 use crate::stats::Stats;
+use crate::trust::Origin;
 
 /// The engine's loop beats every half second; ten times that is a standstill.
 const STANDSTILL: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ pub(crate) struct Loaded {
     pub(crate) state: PluginState,
     /// The version in use: the newest that could be used.
     pub(crate) plugin: Option<Arc<Plugin>>,
+    /// Where the version in use comes from; there whenever a plugin is.
+    pub(crate) origin: Option<Arc<Origin>>,
     /// Why the newest file is not in use.
     pub(crate) reason: Option<Arc<str>>,
     pub(crate) file: Arc<str>,
@@ -96,6 +99,11 @@ impl Shared {
                 PluginSlot::Unusable { why: why.into(), blame: Blame::Plugin }
             }
         }
+    }
+
+    /// Where the version of a plugin that is in use comes from.
+    pub(crate) fn origin(&self, name: &PluginName) -> Option<Arc<Origin>> {
+        self.plugins.load().get(name)?.origin.clone()
     }
 
     pub(crate) fn beat(&self) {

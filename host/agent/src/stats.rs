@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use roundsman_model::record::Blame;
+use roundsman_model::supervision::Verdict;
 use roundsman_web::sample::Histogram as View;
 
 use crate::outcome::Outcome;
@@ -130,6 +131,8 @@ pub(crate) struct Stats {
     lost: AtomicU64,
     faulty: AtomicU64,
     faults: Mutex<BTreeMap<(String, String), u64>>,
+    /// Of those, what supervision holds against the plugin. The codes are the host's own: few.
+    failures: Mutex<BTreeMap<(String, String), u64>>,
 }
 
 impl Stats {
@@ -153,7 +156,18 @@ impl Stats {
                 key.1 = "other".to_owned();
             }
             *faults.entry(key).or_default() += 1;
+            drop(faults);
+            if outcome.verdict() == Verdict::Failed {
+                let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                *failures.entry((plugin.to_owned(), code.to_owned())).or_default() += 1;
+            }
         }
+    }
+
+    /// Runs that the sandbox cut for the plugin's sake, by plugin and code.
+    pub(crate) fn failures(&self) -> Vec<((String, String), u64)> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.iter().map(|(key, count)| (key.clone(), *count)).collect()
     }
 
     /// Runs that said nothing of their target, by plugin and code.

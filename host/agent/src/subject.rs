@@ -29,6 +29,8 @@ pub(crate) struct Prepared {
     pub(crate) grid: Grid,
     /// Its maintenance.
     pub(crate) windows: Arc<[Window]>,
+    /// Why it is not run with the version of its plugin that is in use: it asks for more than that one may be granted.
+    pub(crate) barred: Option<Arc<str>>,
 }
 
 /// Why a tick did not become a run on purpose.
@@ -43,6 +45,18 @@ pub(crate) struct Gate {
 pub(crate) enum GateKind {
     Dependency,
     Maintenance,
+    /// Its plugin backs off, or is quarantined.
+    Plugin,
+}
+
+impl GateKind {
+    /// What is known of something that is not looked at for this reason: nothing was to be known, or nobody can.
+    pub(crate) fn state(self) -> State {
+        match self {
+            Self::Dependency | Self::Maintenance => State::Skipped,
+            Self::Plugin => State::Unknown,
+        }
+    }
 }
 
 impl Prepared {
@@ -93,6 +107,7 @@ impl Prepared {
             && self.assignment.target == other.assignment.target
             && self.tags == other.tags
             && self.grid == other.grid
+            && self.barred == other.barred
     }
 }
 
@@ -113,6 +128,8 @@ pub(crate) struct Subject {
     pub(crate) silent_at: Option<Timestamp>,
     /// Why its last tick was not run; none since it ran.
     pub(crate) gate: Option<Gate>,
+    /// Which life of its plugin the run belongs to that was let in last and did not end yet.
+    pub(crate) life: Option<u64>,
 }
 
 impl Subject {

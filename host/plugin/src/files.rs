@@ -52,20 +52,21 @@ impl Fence {
         }
         let whole = self.directory.join(plain);
         let shown = roundsman_model::name::excerpt(&whole.display().to_string());
-        Err(Denied { what: format!("the file {shown}"), add_line: format!("allow: {{files: [\"{shown}\"]}}") })
+        Err(Denied::by_check(format!("the file {shown}"), format!("allow: {{files: [\"{shown}\"]}}")))
     }
 }
 
 /// Opens what is granted; beside it, what is wrong with the rest.
 pub(crate) async fn open(
     grants: Arc<Grants>,
+    root: Option<PathBuf>,
     opening: Arc<Semaphore>,
     deadline: Instant,
 ) -> Result<(Vec<Preopen>, Vec<String>), Hangs> {
     let opened = async {
         let permit = opening.acquire_owned().await.map_err(|_| Hangs)?;
         let work = tokio::task::spawn_blocking(move || {
-            let opened = open_all(grants.files());
+            let opened = open_all(grants.files(), root.as_deref());
             drop(permit);
             opened
         });
@@ -74,10 +75,13 @@ pub(crate) async fn open(
     tokio::time::timeout_at(deadline, opened).await.unwrap_or(Err(Hangs))
 }
 
-fn open_all(granted: &[PathBuf]) -> (Vec<Preopen>, Vec<String>) {
+fn open_all(granted: &[PathBuf], root: Option<&Path>) -> (Vec<Preopen>, Vec<String>) {
+    // In an author's tests, granted files lie somewhere else.
+    let place =
+        |path: &Path| root.map_or_else(|| path.to_owned(), |root| root.join(path.strip_prefix("/").unwrap_or(path)));
     let (mut directories, mut fences, mut missing) = (Vec::new(), BTreeMap::new(), Vec::new());
     for path in granted {
-        match fs::metadata(path) {
+        match fs::metadata(place(path)) {
             Ok(metadata) if metadata.is_dir() => directories.push(path.as_path()),
             Ok(metadata) if metadata.is_file() => fence(&mut fences, path),
             Ok(_) => missing.push(format!("granted, but neither a file nor a directory: {}", path.display())),
@@ -90,7 +94,7 @@ fn open_all(granted: &[PathBuf]) -> (Vec<Preopen>, Vec<String>) {
     let fenced = fences.into_iter().map(|(path, fence)| (path, Some(Arc::new(fence))));
     let mut preopens = Vec::new();
     for (path, fence) in whole.chain(fenced) {
-        match open_directory(path) {
+        match open_directory(&place(path)) {
             Ok(directory) => preopens.push(Preopen { directory, path: path.display().to_string(), fence }),
             Err(error) => missing.push(format!("granted, but cannot be opened: {}: {error}", path.display())),
         }
@@ -131,7 +135,7 @@ mod tests {
             fs::write(at(file), file).unwrap();
         }
         let granted = ["whole", "whole/inner/a", "part/a", "part/b", "missing", "part"].map(at);
-        let (preopens, missing) = open_all(&granted[..5]);
+        let (preopens, missing) = open_all(&granted[..5], None);
         let paths: Vec<_> = preopens.iter().map(|p| (PathBuf::from(&p.path), p.fence.is_some())).collect();
         assert_eq!(paths, [(at("whole"), false), (at("part"), true)], "one fence, and none within what is granted");
         assert_eq!(missing.len(), 1, "{missing:?}");
@@ -149,6 +153,6 @@ mod tests {
         }
         let denied = fence.permits("secret").unwrap_err().to_string();
         assert!(denied.contains("part/secret is not granted; add to the check: allow: {files: [\"/"), "{denied}");
-        assert!(open_all(&granted).0.iter().all(|preopen| preopen.fence.is_none()), "the directory says it all");
+        assert!(open_all(&granted, None).0.iter().all(|preopen| preopen.fence.is_none()), "the directory says it all");
     }
 }

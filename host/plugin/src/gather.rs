@@ -6,9 +6,11 @@ use std::time::Duration;
 use roundsman_model::check::Limits;
 use roundsman_model::name::{excerpt, is_series_name};
 use roundsman_model::record::{Finding, Level, LogLine, Point, Status, Value};
+use roundsman_probe::failure::code;
 
 use crate::describe::Description;
 use crate::job::Memory;
+use crate::redaction::Redaction;
 
 /// A summary is a sentence, not a report.
 pub(crate) const MAX_SUMMARY: usize = 1 << 10;
@@ -36,9 +38,15 @@ fn invalid(message: String) -> Refused {
     Refused { code: "invalid", message }
 }
 
+fn secret_in(what: &str, secret: &str) -> Refused {
+    Refused { code: code::SECRET, message: format!("{what} holds the secret `{secret}`: secrets are not kept") }
+}
+
 /// Reports of one run.
 #[derive(Debug)]
 pub(crate) struct Gathered {
+    /// Comes before every cut: what is left of a secret that was cut cannot be recognised any more.
+    pub(crate) redaction: Redaction,
     reports_left: u32,
     bytes_left: u64,
     pub(crate) latency: Option<Duration>,
@@ -49,8 +57,9 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, redaction: Redaction) -> Self {
         Self {
+            redaction,
             reports_left: limits.points,
             bytes_left: limits.output,
             latency: None,
@@ -103,6 +112,7 @@ impl Gathered {
             Some(described) => described.fit(&series, &tags, fields).map_err(invalid)?,
         };
         let mut fields: Vec<_> = fields.into_iter().filter(|(_, value)| is_finite(value)).collect();
+        self.conceal(&series, &mut tags, &mut fields)?;
         tags.sort();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         let mut names = tags.iter().map(|t| &t.0).chain(fields.iter().map(|f| &f.0));
@@ -111,9 +121,6 @@ impl Gathered {
         }
         if twice(tags.iter().map(|t| &t.0)) || twice(fields.iter().map(|f| &f.0)) {
             return Err(invalid(format!("a point of `{series}` names a tag or field twice")));
-        }
-        for (_, value) in &mut tags {
-            *value = clean(value, MAX_WORD);
         }
         let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 8 };
         let size = tags.iter().map(|t| t.0.len() + t.1.len()).sum::<usize>()
@@ -125,9 +132,33 @@ impl Gathered {
         Ok(())
     }
 
+    /// Cleans and cuts the texts of a point, without secrets. A name cannot be said with a part of it taken out.
+    fn conceal(
+        &self,
+        series: &str,
+        tags: &mut [(String, String)],
+        fields: &mut [(String, Value)],
+    ) -> Result<(), Refused> {
+        let names = tags.iter().map(|t| t.0.as_str()).chain(fields.iter().map(|f| f.0.as_str()));
+        for name in names.chain([series]) {
+            if let Some(secret) = self.redaction.find(name.as_bytes()) {
+                return Err(secret_in("a name of a point", &secret));
+            }
+        }
+        for (_, value) in tags {
+            *value = self.redaction.clean(value, MAX_WORD);
+        }
+        for (_, value) in fields {
+            if let Value::Text(text) = value {
+                *text = self.redaction.clean(text, MAX_SUMMARY);
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn finding(&mut self, subject: &str, status: Status, summary: &str) -> Result<(), Refused> {
         self.count()?;
-        let (subject, summary) = (clean(subject, MAX_WORD), clean(summary, MAX_SUMMARY));
+        let (subject, summary) = (self.redaction.clean(subject, MAX_WORD), self.redaction.clean(summary, MAX_SUMMARY));
         if subject.is_empty() {
             return Err(invalid("a finding needs a subject".to_owned()));
         }
@@ -138,8 +169,11 @@ impl Gathered {
 
     /// Keeps a line, or drops it when there are too many: logging never fails.
     pub(crate) fn log(&mut self, level: Level, text: &str) {
-        let text = clean(text, MAX_LOG_LINE);
-        if self.log.len() < MAX_LOG_LINES && self.charge(text.len()).is_ok() {
+        if self.log.len() == MAX_LOG_LINES {
+            return;
+        }
+        let text = self.redaction.clean(text, MAX_LOG_LINE);
+        if self.charge(text.len()).is_ok() {
             self.log.push(LogLine { level, text });
         }
     }
@@ -160,6 +194,10 @@ impl Gathered {
             // Nothing to delete but what this run wrote: no trace of it may pile up.
             self.memory.remove(&key);
             return Ok(());
+        }
+        let written = [Some(key.as_bytes()), value.as_deref()];
+        if let Some(secret) = written.into_iter().flatten().find_map(|bytes| self.redaction.find(bytes)) {
+            return Err(secret_in("what was to be remembered", &secret));
         }
         let old = self.memory.insert(key.clone(), value);
         let untouched = before.iter().filter(|(key, _)| !self.memory.contains_key(*key));
@@ -230,7 +268,7 @@ mod tests {
     use super::*;
 
     fn gathered(points: u32, output: u64) -> Gathered {
-        Gathered::new(&Limits { points, output, ..Limits::default() })
+        Gathered::new(&Limits { points, output, ..Limits::default() }, Redaction::default())
     }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -51,6 +51,8 @@ pub struct Report {
     pub status: Status,
     pub blame: Blame,
     pub code: Option<Arc<str>>,
+    /// The plugin had no say in how it ended: code and summary are the host's own.
+    pub cut: bool,
     pub summary: String,
     pub latency: Option<Duration>,
     pub points: Vec<Point>,

@@ -6,13 +6,14 @@
 
 use roundsman_model::record::{Blame, Status};
 use roundsman_model::units::format_duration;
+use roundsman_probe::failure::code;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::roundsman::check::types::{Fault, Outcome};
 use crate::files::Hangs;
-use crate::gather::{MAX_SUMMARY, clean, clean_code};
+use crate::gather::{MAX_SUMMARY, clean_code};
 use crate::host::check::status_of;
 use crate::limits::{Exhausted, MAX_BYTES_PER_CALL, MAX_HANDLES};
 use crate::run::Ended;
@@ -34,8 +35,7 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     fn unknown(blame: Blame, code: &str, summary: &str) -> Self {
-        let summary = clean(summary, MAX_SUMMARY);
-        Self { status: Status::Unknown, blame, code: Some(code.to_owned()), summary, cut: true }
+        Self { status: Status::Unknown, blame, code: Some(code.to_owned()), summary: summary.to_owned(), cut: true }
     }
 
     fn plugin(code: &str, summary: &str) -> Self {
@@ -53,13 +53,25 @@ impl Verdict {
 }
 
 pub(crate) fn judge(ended: Ended<Result<Outcome, Fault>>, state: &RunState) -> Verdict {
+    let mut verdict = judge_end(ended, state);
+    let redaction = &state.gathered.redaction;
+    verdict.summary = redaction.clean(&verdict.summary, MAX_SUMMARY);
+    verdict.code = verdict.code.map(|code| match redaction.find(code.as_bytes()) {
+        Some(_) => code::SECRET.to_owned(),
+        None => clean_code(&code),
+    });
+    verdict
+}
+
+/// With texts as they came, neither cleaned nor cut.
+fn judge_end(ended: Ended<Result<Outcome, Fault>>, state: &RunState) -> Verdict {
     let denial = state.trace.denied();
     match (ended, denial) {
         (Ended::Returned(Ok(outcome)), denial) => judge_outcome(&outcome, denial),
         (Ended::Failed(error), _) => judge_failure(&error, state),
         // Whatever the plugin makes of a refusal: it was the grants, not the target and not the plugin.
         (Ended::Returned(Err(_)) | Ended::Cut { .. }, Some(denial)) => Verdict::denied(&denial),
-        (Ended::Returned(Err(fault)), None) => Verdict::plugin(&clean_code(&fault.code), &fault.message),
+        (Ended::Returned(Err(fault)), None) => Verdict { cut: false, ..Verdict::plugin(&fault.code, &fault.message) },
         (Ended::Cut { computing }, None) => judge_cut(computing, state),
     }
 }
@@ -69,13 +81,7 @@ fn judge_outcome(outcome: &Outcome, denial: Option<String>) -> Verdict {
     match denial {
         // A refusal that came back to the plugin as an I/O error must not look like a target that is down.
         Some(denial) if status != Status::Ok => Verdict::denied(&denial),
-        _ => Verdict {
-            status,
-            blame: Blame::Target,
-            code: None,
-            summary: clean(&outcome.summary, MAX_SUMMARY),
-            cut: false,
-        },
+        _ => Verdict { status, blame: Blame::Target, code: None, summary: outcome.summary.clone(), cut: false },
     }
 }
 
@@ -86,7 +92,7 @@ fn judge_cut(computing: bool, state: &RunState) -> Verdict {
         _ if state.asleep => "it was asleep",
         None => "it was waiting, but not for the network",
         Some(peer) => {
-            let summary = clean(&format!("no answer from {peer} within {after}"), MAX_SUMMARY);
+            let summary = format!("no answer from {peer} within {after}");
             let code = Some("timeout".to_owned());
             return Verdict { status: Status::Critical, blame: Blame::Target, code, summary, cut: true };
         }
@@ -153,7 +159,7 @@ fn beyond_limit(error: &wasmtime::Error) -> Option<String> {
 
 fn broke_off(error: &wasmtime::Error, state: &RunState) -> Verdict {
     // What a language's runtime prints before it gives up says more than the trap itself.
-    let said = state.output.last_words(MAX_LAST_WORDS);
+    let said = state.output.last_words(&state.gathered.redaction, MAX_LAST_WORDS);
     let why = match (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>()) {
         (Some(exit), _) if said.is_empty() => format!("it ended itself with code {}", exit.0),
         (Some(exit), _) => format!("it ended itself with code {}: {said}", exit.0),
@@ -170,5 +176,5 @@ fn broke_off(error: &wasmtime::Error, state: &RunState) -> Verdict {
 
 /// Why a call that is no run broke off, in words.
 pub(crate) fn explain(error: &wasmtime::Error, state: &RunState) -> String {
-    judge_failure(error, state).summary
+    state.gathered.redaction.clean(&judge_failure(error, state).summary, MAX_SUMMARY)
 }

@@ -6,7 +6,7 @@
 //! - `job`: what goes into a run and comes out; `run`: one run; `judge`: what its end means, and whom to blame
 //! - `state`: what belongs to a run inside the sandbox; `files`: what it may read
 //! - `trace`: what it did to the network; `calls`: how long that took and what came of it
-//! - `gather`: what a guest reports, bounded and cleaned; `capture`: what it prints
+//! - `gather`: what a guest reports, bounded and cleaned; `capture`: what it prints; `redaction`: without secrets
 //! - `host`: one file per imported interface, mapped to `probe`
 //!
 //! Absent by design: an error as the result of a run (whatever a plugin does is a status with a blame), a compiler in
@@ -28,6 +28,7 @@ mod judge;
 mod limits;
 pub mod load;
 mod meter;
+mod redaction;
 mod run;
 mod state;
 mod ticker;

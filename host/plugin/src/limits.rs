@@ -15,8 +15,6 @@ pub(crate) const MAX_TABLES: usize = 16;
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
 /// Resources that a guest holds at once: sockets, pollables, requests, and as many mounts as `probe` lists.
 pub(crate) const MAX_HANDLES: usize = 4096 + 256;
-/// Sockets that a guest has open at once: a check of many addresses closes one before it opens the next.
-pub(crate) const MAX_SOCKETS: usize = 32;
 /// Files and directories that a guest has open at once.
 pub(crate) const MAX_FILES: usize = 32;
 /// Listings of directories that a guest holds at once: each holds all names of its directory.

@@ -8,6 +8,7 @@ use roundsman_model::key::Key;
 use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::time::Timestamp;
 use roundsman_probe::grants::Grants;
+use roundsman_probe::probe::Probe;
 use tokio::time::Instant;
 use wasmtime::component::Component;
 
@@ -160,9 +161,25 @@ impl Plugin {
         &self.imports
     }
 
+    /// The same plugin, asking another probe: one that has answers written beforehand, in its author's tests.
+    #[must_use]
+    pub fn with_probe(&self, probe: Arc<Probe>) -> Self {
+        let mut engine = self.engine.clone();
+        engine.probe = probe;
+        Self {
+            name: self.name.clone(),
+            digest: self.digest,
+            description: self.description.clone(),
+            settings: self.settings.clone(),
+            imports: self.imports.clone(),
+            pre: self.pre.clone(),
+            engine,
+        }
+    }
+
     /// Carries out one run.
     pub async fn run(&self, job: Arc<Job>) -> Report {
-        run(&self.engine, &self.pre, self.description.clone(), job).await
+        run(&self.engine, &self.pre, &self.name, self.description.clone(), job).await
     }
 
     /// What is wrong with a check's settings: first by the schema, then by the plugin's own word. Empty: nothing.
@@ -249,7 +266,7 @@ fn idle_job(name: &PluginName) -> Arc<Job> {
 }
 
 async fn describe(engine: &Engine, pre: &EnginePre<RunState>, name: &PluginName) -> Result<String, LoadError> {
-    let mut store = store(engine, RunState::new(engine, idle_job(name), None, Instant::now()));
+    let mut store = store(engine, RunState::new(engine, name, idle_job(name), None, Instant::now()));
     let deadline = store.data().deadline;
     let call = async {
         let plugin = pre.instantiate_async(&mut store).await?;
@@ -265,7 +282,7 @@ async fn call_validate(
     name: &PluginName,
     settings: String,
 ) -> Result<Result<(), crate::bindings::roundsman::check::types::Fault>, String> {
-    let mut store = store(engine, RunState::new(engine, idle_job(name), None, Instant::now()));
+    let mut store = store(engine, RunState::new(engine, name, idle_job(name), None, Instant::now()));
     let deadline = store.data().deadline;
     let call = async {
         let plugin = pre.instantiate_async(&mut store).await?;

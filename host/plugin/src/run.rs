@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use roundsman_model::name::PluginName;
 use roundsman_model::record::{Level, Story};
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
@@ -66,11 +67,12 @@ pub(crate) async fn drive<T>(
 pub(crate) async fn run(
     engine: &Engine,
     pre: &EnginePre<RunState>,
+    plugin: &PluginName,
     description: Arc<Description>,
     job: Arc<Job>,
 ) -> Report {
     let asked = Instant::now();
-    let state = RunState::new(engine, job, Some(description), asked);
+    let state = RunState::new(engine, plugin, job, Some(description), asked);
     let deadline = state.deadline;
     let mut store = store(engine, state);
     let mut began = None;
@@ -92,6 +94,7 @@ pub(crate) async fn run(
         status: verdict.status,
         blame: verdict.blame,
         code: verdict.code.map(Arc::from),
+        cut: verdict.cut,
         summary: verdict.summary,
         latency: gathered.latency,
         points: gathered.points,
@@ -107,7 +110,7 @@ pub(crate) async fn run(
 
 /// What a store's run has gathered, with what it printed among the log.
 fn finish(mut state: RunState, ended: Ended<Result<Outcome, Fault>>) -> (Verdict, RunState) {
-    for line in state.output.lines() {
+    for line in state.output.lines(&state.gathered.redaction) {
         state.gathered.log(Level::Info, &line);
     }
     if let (Ended::Cut { computing: false }, false, Some(waiting)) = (&ended, state.asleep, state.waiting) {

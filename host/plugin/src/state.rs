@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use roundsman_model::name::PluginName;
 use roundsman_model::record::Level;
+use roundsman_model::time::Timestamp;
 use roundsman_probe::grants::Grants;
 use roundsman_probe::pattern::Scheme;
 use roundsman_probe::probe::Probe;
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::clocks::HostWallClock;
+use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -18,12 +23,30 @@ use crate::describe::Description;
 use crate::engine::Engine;
 use crate::files::{Fence, Hangs, Preopen};
 use crate::gather::Gathered;
+use crate::host::connect::Opened;
 use crate::job::Job;
 use crate::limits::{Limiter, MAX_HANDLES};
+use crate::redaction::Redaction;
 use crate::trace::Trace;
 
 /// Random bytes that one call may ask for; the default of 64 MiB is a way to burn the host's time.
 const MAX_RANDOM: u64 = 64 << 10;
+
+/// Random numbers of a case.
+const SEED: [u8; 16] = *b"roundsman's dice";
+
+/// A clock that stands still.
+struct Standing(Timestamp);
+
+impl HostWallClock for Standing {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.since(Timestamp(0))
+    }
+}
 
 /// The data of a store.
 pub(crate) struct RunState {
@@ -37,10 +60,14 @@ pub(crate) struct RunState {
     pub(crate) gathered: Gathered,
     pub(crate) output: Captured,
     pub(crate) trace: Trace,
+    /// What it has open on the network, and how much it has sent.
+    pub(crate) opened: Opened,
     /// What the guest may read. Empty in most runs.
     pub(crate) preopens: Vec<Preopen>,
     /// Handles of directories of which only some files are granted.
     pub(crate) fenced: BTreeMap<u32, Arc<Fence>>,
+    /// The paths of the directories that are granted, by handle; empty unless somebody wants to know what is read.
+    pub(crate) roots: BTreeMap<u32, String>,
     /// Handles of pollables that wait for a clock, and for nothing else.
     pub(crate) clocks: BTreeSet<u32>,
     /// Whether the guest waits for clocks alone. Still set when the run was cut meanwhile.
@@ -53,8 +80,15 @@ pub(crate) struct RunState {
 }
 
 impl RunState {
-    pub(crate) fn new(engine: &Engine, job: Arc<Job>, description: Option<Arc<Description>>, began: Instant) -> Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        plugin: &PluginName,
+        job: Arc<Job>,
+        description: Option<Arc<Description>>,
+        began: Instant,
+    ) -> Self {
         let limits = job.assignment.limits;
+        let redaction = Redaction::new(&engine.probe, &job.assignment.grants);
         let deadline = began + job.timeout;
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
@@ -64,11 +98,13 @@ impl RunState {
             limiter: Limiter::new(engine.memory.clone(), limits.memory),
             probe: engine.probe.clone(),
             description,
-            gathered: Gathered::new(&limits),
+            gathered: Gathered::new(&limits, redaction.clone()),
             output: Captured::default(),
-            trace: Trace::default(),
+            trace: Trace::new(redaction),
+            opened: Opened::new(plugin),
             preopens: Vec::new(),
             fenced: BTreeMap::new(),
+            roots: BTreeMap::new(),
             clocks: BTreeSet::new(),
             asleep: false,
             waiting: None,
@@ -84,7 +120,8 @@ impl RunState {
         if grants.files().is_empty() {
             return Ok(());
         }
-        let (preopens, missing) = crate::files::open(grants, engine.opening.clone(), self.host_deadline).await?;
+        let root = self.probe.script().and_then(|script| script.root.clone());
+        let (preopens, missing) = crate::files::open(grants, root, engine.opening.clone(), self.host_deadline).await?;
         self.preopens = preopens;
         missing.iter().for_each(|line| self.gathered.log(Level::Warn, line));
         Ok(())
@@ -94,8 +131,17 @@ impl RunState {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(self.output.clone()).stderr(self.output.clone()).max_random_size(MAX_RANDOM);
         wasi.allow_tcp(true).allow_udp(true);
+        if let Some(script) = self.probe.script() {
+            // A case comes out the same every time.
+            wasi.secure_random(Deterministic::new(SEED.to_vec())).insecure_random(Deterministic::new(SEED.to_vec()));
+            wasi.insecure_random_seed(u128::from_be_bytes(SEED));
+            if let Some(at) = script.clock {
+                wasi.wall_clock(Standing(at));
+            }
+        }
         let (grants, trace, probe) = (self.job.assignment.grants.clone(), self.trace.clone(), self.probe.clone());
         wasi.socket_addr_check(move |address, purpose| {
+            let address = probe.script().map_or(address, |script| script.meant(address));
             let allowed = match purpose {
                 // A client's implicit bind; anything else would be a server.
                 SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => address.ip().is_unspecified() && address.port() == 0,
@@ -151,8 +197,6 @@ impl std::fmt::Debug for RunState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

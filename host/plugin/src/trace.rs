@@ -1,5 +1,6 @@
 //! What a run did to the network, as the host saw it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,13 +10,17 @@ use roundsman_probe::pattern::Scheme;
 use tokio::time::Instant;
 
 use crate::calls::{CallId, Calls, Came};
+use crate::redaction::Redaction;
 
 /// Names that one run may look up.
 const MAX_LOOKUPS: usize = 16;
 
 /// Shared with the checks that WASI makes on its own.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Trace(Arc<Mutex<Traced>>);
+pub(crate) struct Trace {
+    traced: Arc<Mutex<Traced>>,
+    redaction: Redaction,
+}
 
 #[derive(Debug, Default)]
 struct Traced {
@@ -30,8 +35,13 @@ struct Traced {
 }
 
 impl Trace {
+    /// Of a run that may not say these secrets.
+    pub(crate) fn new(redaction: Redaction) -> Self {
+        Self { traced: Arc::default(), redaction }
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut Traced) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.traced.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes note of what is being dialled; returns what was before.
@@ -67,15 +77,26 @@ impl Trace {
 
     /// A call of the guest's begins.
     pub(crate) fn begin(&self, what: &str, socket: Option<u32>) -> CallId {
-        self.with(|t| t.calls.begin(Instant::now(), what, socket))
+        let what = self.redaction.line(what);
+        self.with(|t| t.calls.begin(Instant::now(), &what, socket))
     }
 
     pub(crate) fn end(&self, id: CallId, came: Came) {
+        let came = self.conceal(came);
         self.with(|t| t.calls.end(Instant::now(), id, came));
+    }
+
+    fn conceal(&self, came: Came) -> Came {
+        let concealed = match self.redaction.line(&came.result) {
+            Cow::Borrowed(_) => return came,
+            Cow::Owned(result) => result,
+        };
+        Came { result: concealed, ..came }
     }
 
     /// What is under way about a socket ends.
     pub(crate) fn end_about(&self, socket: u32, came: Came) {
+        let came = self.conceal(came);
         self.with(|t| {
             if let Some(id) = t.calls.about(socket) {
                 t.calls.end(Instant::now(), id, came);
@@ -85,9 +106,10 @@ impl Trace {
 
     /// A call that is noted only because it failed.
     pub(crate) fn failed(&self, begun: Instant, what: &str, why: impl Into<String>) {
+        let (what, came) = (self.redaction.line(what), self.conceal(Came::to_nothing(why)));
         self.with(|t| {
-            let id = t.calls.begin(begun, what, None);
-            t.calls.end(Instant::now(), id, Came::to_nothing(why));
+            let id = t.calls.begin(begun, &what, None);
+            t.calls.end(Instant::now(), id, came);
         });
     }
 
@@ -95,7 +117,8 @@ impl Trace {
     pub(crate) fn cut_waiting(&self, waiting: Instant) {
         self.with(|t| {
             if let (Some(peer), false) = (&t.dialled, t.calls.any_open()) {
-                t.calls.begin(waiting, &format!("wait for {peer}"), None);
+                let what = format!("wait for {peer}");
+                t.calls.begin(waiting, &self.redaction.line(&what), None);
             }
         });
     }

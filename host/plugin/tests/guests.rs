@@ -6,6 +6,10 @@ mod support;
 
 #[path = "cases/beside.rs"]
 mod beside;
+#[path = "cases/contract.rs"]
+mod contract;
+#[path = "cases/echoes.rs"]
+mod echoes;
 #[path = "cases/files.rs"]
 mod files;
 #[path = "cases/floods.rs"]
@@ -16,6 +20,14 @@ mod limits;
 mod load;
 #[path = "cases/network.rs"]
 mod network;
+#[path = "cases/node.rs"]
+mod node;
+#[path = "cases/questions.rs"]
+mod questions;
+#[path = "cases/secrets.rs"]
+mod secrets;
+#[path = "cases/sockets.rs"]
+mod sockets;
 
 use roundsman_model::record::{Blame, Status};
 use roundsman_plugin::compile::Compiler;

@@ -1,6 +1,6 @@
 //! Measures the processor time of one HTTP probe, plain and with TLS, against a server in another process.
 //!
-//! `cargo run --release -p roundsman-probe --example cpu [-- REQUESTS]`
+//! `cargo run --release -p roundsman-probe --example cpu [-- REQUESTS [http|https]]`
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -35,7 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut line = || said.by_ref().lines().next().ok_or("the server ended")?.map_err(Box::<dyn Error>::from);
     let (plain, secure, root) = (line()?, line()?, line()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(measure(requests, &[plain, secure], unhex(&root)?));
+    let only = std::env::args().nth(2).map_or(String::new(), |scheme| scheme + ":");
+    let urls: Vec<String> = [plain, secure].into_iter().filter(|url| url.starts_with(&only)).collect();
+    let done = runtime.block_on(measure(requests, &urls, unhex(&root)?));
     server.kill()?;
     server.wait()?;
     done

@@ -22,9 +22,10 @@ pub mod code {
     pub const HUNG: &str = "hung";
     pub const NOT_FOUND: &str = "not-found";
     pub const IO: &str = "io";
+    pub const SECRET: &str = "secret";
 
     /// All of them, in the order in which counters are kept.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         TIMEOUT,
         REFUSED,
         RESET,
@@ -41,6 +42,7 @@ pub mod code {
         HUNG,
         NOT_FOUND,
         IO,
+        SECRET,
     ];
 }
 
@@ -54,6 +56,8 @@ pub mod phase {
     pub const TRANSFER: &str = "transfer";
     /// Questions to the node's kernel have this one phase.
     pub const SYSTEM: &str = "system";
+    /// Running a program, too.
+    pub const COMMAND: &str = "command";
 }
 
 /// A call that did not succeed.

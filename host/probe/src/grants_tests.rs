@@ -172,7 +172,7 @@ fn other_lists() {
     let lines = |line: &str| vec![line.to_owned()];
     for (allow, words) in [
         (Allow { system: lines("memory"), ..Allow::default() }, None),
-        (Allow { system: lines("disk"), ..Allow::default() }, Some("filesystems, load")),
+        (Allow { system: lines("disk"), ..Allow::default() }, Some("filesystems, kernel-log, load")),
         (Allow { files: lines("/etc/ssl"), ..Allow::default() }, None),
         (Allow { files: lines("/"), ..Allow::default() }, None),
         (Allow { files: lines("etc/ssl"), ..Allow::default() }, Some("absolute")),
@@ -180,8 +180,16 @@ fn other_lists() {
         (Allow { files: lines("/etc/./ssl"), ..Allow::default() }, Some("shortest")),
         (Allow { files: lines("/etc//ssl"), ..Allow::default() }, Some("shortest")),
         (Allow { files: lines("/etc/ssl/"), ..Allow::default() }, Some("shortest")),
-        (Allow { secrets: lines("etcd"), ..Allow::default() }, Some("yet")),
-        (Allow { commands: lines("/bin/true"), ..Allow::default() }, Some("yet")),
+        (Allow { secrets: lines("etcd-2"), ..Allow::default() }, None),
+        (Allow { secrets: lines("Etcd"), ..Allow::default() }, Some("a-z, 0-9")),
+        (Allow { secrets: lines("../etcd"), ..Allow::default() }, Some("a-z, 0-9")),
+        (Allow { secrets: lines(""), ..Allow::default() }, Some("a-z, 0-9")),
+        (Allow { secrets: lines(&"x".repeat(64)), ..Allow::default() }, Some("1 to 63")),
+        (Allow { commands: lines("/bin/true"), ..Allow::default() }, None),
+        (Allow { commands: lines("/"), ..Allow::default() }, Some("no program")),
+        (Allow { commands: lines("true"), ..Allow::default() }, Some("absolute")),
+        (Allow { commands: lines("/bin/../bin/true"), ..Allow::default() }, Some("shortest")),
+        (Allow { commands: lines("/bin/"), ..Allow::default() }, Some("shortest")),
         (Allow { kubernetes: lines("get pods"), ..Allow::default() }, Some("yet")),
         (Allow { network: vec!["tcp://h:1".into(); MAX_LINES + 1], ..Allow::default() }, Some("too many")),
     ] {
@@ -193,6 +201,68 @@ fn other_lists() {
     }
     let denied = Grants::default().permits_system("load").unwrap_err();
     assert_eq!(denied.to_string(), "system `load` is not granted; add to the check: allow: {system: [load]}");
+}
+
+#[test]
+fn secrets_commands_and_the_resolver() {
+    let lines = |line: &str| vec![line.to_owned()];
+    let allow = Allow {
+        secrets: lines("shop"),
+        commands: lines("/usr/bin/true"),
+        network: lines("dns://system"),
+        ..Allow::default()
+    };
+    let (some, none) = (Grants::compile(&[], &allow, &[]).unwrap(), Grants::default());
+    assert_eq!(some.permits_secret("shop"), Ok(()));
+    assert_eq!(some.permits_command("/usr/bin/true"), Ok(()));
+    assert_eq!(some.permits_system_resolver(), Ok(()));
+    for (denied, line) in [
+        (some.permits_secret("shop2"), "allow: {secrets: [shop2]}"),
+        (some.permits_command("/usr/bin/false"), "allow: {commands: [\"/usr/bin/false\"]}"),
+        (some.permits_command("/usr/bin//true"), "allow: {commands: [\"/usr/bin//true\"]}"),
+        (some.permits_command("/usr/bin/true/"), "allow: {commands: [\"/usr/bin/true/\"]}"),
+        (none.permits_system_resolver(), "allow: {network: [\"dns://system\"]}"),
+        (some.permits_name("shop.example"), "allow: {network: [\"tcp://shop.example:*\"]}"),
+    ] {
+        let denied = denied.unwrap_err();
+        assert!(denied.to_string().ends_with(&format!("is not granted; add to the check: {line}")), "{denied}");
+    }
+}
+
+#[tokio::test]
+async fn connections_by_either_line_and_echoes_without_ports() {
+    let (resolver, deadline) = (Resolver::fixed(HOSTS), Instant::now() + Duration::from_secs(10));
+    let private = "private.shop.example";
+    for (line, port, want) in [
+        ("tcp://private.shop.example:25", 25, None),
+        ("tls://private.shop.example:25", 25, None),
+        ("tls://private.shop.example:25", 26, Some("[\"tcp://private.shop.example:26\"]")),
+        ("https://private.shop.example", 443, Some("[\"tcp://private.shop.example:443\"]")),
+    ] {
+        let found = grants(None, &[line]).resolve_connection(&resolver, private, port, deadline).await;
+        match want {
+            None => assert_eq!(found, Ok(vec!["10.0.0.7:25".parse().unwrap()]), "{line}"),
+            Some(words) => assert!(found.as_ref().is_err_and(|f| f.message.contains(words)), "{line}: {found:?}"),
+        }
+    }
+    for (line, host, want) in [
+        ("icmp://private.shop.example", private, None),
+        ("icmp://10.0.0.0/8", "10.0.0.7", None),
+        ("icmp://*", private, Some("[\"icmp://private.shop.example\"]")),
+        ("tcp://10.0.0.7:*", "10.0.0.7", Some("[\"icmp://10.0.0.7\"]")),
+        ("icmp://0.0.0.0/0", "169.254.169.254", Some("[\"icmp://169.254.169.254\"]")),
+        ("icmp://169.254.169.254", "169.254.169.254", None),
+    ] {
+        check(&[line], "icmp", host, 0, want).await;
+    }
+    for (line, host, port, want) in [
+        ("dns://10.0.0.7", "10.0.0.7", 53, None),
+        ("dns://10.0.0.7", "10.0.0.7", 853, None),
+        ("dns://10.0.0.7", "10.0.0.7", 5353, Some("[\"dns://10.0.0.7:5353\"]")),
+        ("dns://system", "10.0.0.7", 53, Some("[\"dns://10.0.0.7:53\"]")),
+    ] {
+        check(&[line], "dns", host, port, want).await;
+    }
 }
 
 /// Every spelling of an IPv4 address that this module knows to end at it.

@@ -1,10 +1,14 @@
 //! One HTTP exchange: what is asked, what came of it, and how long each phase took.
 //!
-//! - `url`: http and https URLs, and what a `Location` makes of one; `call`: a request that passed all rules
-//! - `trace`: phases, their times and facts; `hop`: one request on one connection; `send`: deadline and redirects
+//! - `request`: what is to be asked; `url`: http and https URLs, and what a `Location` makes of one; `call`: a request
+//!   that passed all rules
+//! - `trace`: phases, their times and facts; `send`: deadline and redirects; `hop`: one request on one connection
+//! - `route`: where a hop connects to and what it may show there; `http1`, `http2`: request and answer over a connection
+//! - `scripted`: a hop that a script answers
 //!
-//! HTTP/1.1 on a connection of its own. HTTP/2 would begin in `hop` beside `handshake`, a unix socket in `connect`.
+//! Every hop has a connection of its own, which nobody but the call itself drives: it ends with the call.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +17,20 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::certificate::Certificate;
-use crate::failure::{Failure, code, phase};
+use crate::failure::{Failure, phase};
 
 mod call;
 mod hop;
+mod http1;
+mod http2;
+mod request;
+mod route;
+mod scripted;
 mod send;
 mod trace;
 mod url;
 
+pub use request::Request;
 pub use trace::Trace;
 
 /// Phases in the order in which they come.
@@ -35,37 +45,23 @@ pub const MAX_REQUEST_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_REQUEST_BODY: usize = 1 << 20;
 /// Bytes of a response's head. Servers send a few hundred, with cookies a few thousand.
 pub const MAX_RESPONSE_HEAD: usize = 64 << 10;
-/// Headers of a response. It is hyper's own limit, up to which it needs no memory for parsing.
+/// Headers of a response, and its trailers. It is hyper's own limit, up to which it needs no memory for parsing.
 pub const MAX_RESPONSE_HEADERS: usize = 100;
 /// Bytes of a response's body that are kept, whatever the request says.
 pub const MAX_RESPONSE_BODY: usize = 1 << 20;
 /// Redirects that are followed, whatever the request says; browsers give up there, too.
 pub const MAX_REDIRECTS: u32 = 20;
 
-/// What is to be asked. Nothing is checked before `Probe::http`; what goes beyond a limit is remembered until then.
-#[derive(Debug, Clone)]
-pub struct Request {
-    method: String,
-    url: String,
-    headers: Vec<(String, Bytes)>,
-    header_bytes: usize,
-    body: Bytes,
-    max_body: usize,
-    max_redirects: u32,
-    timeout: Option<Duration>,
-    verify_certificate: bool,
-    server_name: Option<String>,
-    fault: Option<Failure>,
-}
-
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Response {
     pub status: u16,
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     pub version: &'static str,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// What came after the body; nothing of it is read behind a body that was cut.
+    pub trailers: HeaderMap,
     /// Whether the body was longer than what was kept.
     pub truncated: bool,
 }
@@ -77,7 +73,7 @@ pub struct Exchange {
     pub timings: Timings,
     /// The phase in which a call failed, and for how long it had been in it.
     pub broken_off: Option<(&'static str, Duration)>,
-    /// What was dialled last.
+    /// What was dialled last; none over a unix socket.
     pub peer: Option<SocketAddr>,
     /// The peer's chain in the last handshake, its own certificate first; also when it was refused.
     pub certificates: Vec<Arc<Certificate>>,
@@ -98,114 +94,24 @@ pub struct Timings {
     pub total: Option<Duration>,
 }
 
-/// What else is worth knowing; `tls_*` and `certificate_error` are of the last hop.
+/// What else is worth knowing, of the last hop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    pub tls_version: Option<String>,
-    pub tls_cipher: Option<String>,
+    pub tls_version: Option<Cow<'static, str>>,
+    pub tls_cipher: Option<Cow<'static, str>>,
     pub alpn: Option<String>,
     /// Why the chain is not to be trusted, also when the request did not ask for trust.
     pub certificate_error: Option<String>,
     pub final_url: Option<String>,
+    /// How many were followed.
     pub redirects: u32,
+    /// This node's end of the connection; none over a unix socket.
+    pub local: Option<SocketAddr>,
 }
 
-impl Request {
-    /// A request without a body, that follows no redirects and verifies certificates.
-    pub fn new(method: &str, url: &str) -> Request {
-        let mut request = Request {
-            method: String::new(),
-            url: String::new(),
-            headers: Vec::new(),
-            header_bytes: 0,
-            body: Bytes::new(),
-            max_body: MAX_RESPONSE_BODY,
-            max_redirects: 0,
-            timeout: None,
-            verify_certificate: true,
-            server_name: None,
-            fault: None,
-        };
-        if url.len() > MAX_URL || method.len() > MAX_URL {
-            request.reject(Failure::limit(format!("the URL is longer than {MAX_URL} bytes")));
-        } else {
-            request.method = method.to_owned();
-            request.url = url.to_owned();
-        }
-        request
-    }
-
-    /// Adds a header; several of the same name stay several.
-    pub fn add_header(&mut self, name: &str, value: &[u8]) {
-        let bytes = self.header_bytes.saturating_add(name.len()).saturating_add(value.len());
-        if self.headers.len() == MAX_REQUEST_HEADERS || bytes > MAX_REQUEST_HEADER_BYTES {
-            self.reject(Failure::limit(format!(
-                "the request has more than {MAX_REQUEST_HEADERS} headers or {MAX_REQUEST_HEADER_BYTES} bytes of them"
-            )));
-            return;
-        }
-        self.header_bytes = bytes;
-        self.headers.push((name.to_owned(), Bytes::copy_from_slice(value)));
-    }
-
-    /// What is sent with the request.
-    pub fn set_body(&mut self, body: impl Into<Bytes>) {
-        let body = body.into();
-        if body.len() > MAX_REQUEST_BODY {
-            self.reject(Failure::limit(format!("the request's body is longer than {MAX_REQUEST_BODY} bytes")));
-        } else {
-            self.body = body;
-        }
-    }
-
-    /// At most this many bytes of the answer's body are kept, and never more than 1 MiB.
-    pub fn set_max_body(&mut self, bytes: usize) {
-        self.max_body = bytes.min(MAX_RESPONSE_BODY);
-    }
-
-    /// After so many redirects the answer is what it is; never more than 20.
-    pub fn set_max_redirects(&mut self, count: u32) {
-        self.max_redirects = count.min(MAX_REDIRECTS);
-    }
-
-    /// For this call alone, beside the deadline.
-    pub fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = Some(timeout);
-    }
-
-    /// False: any certificate will do.
-    pub fn set_verify_certificate(&mut self, verify: bool) {
-        self.verify_certificate = verify;
-    }
-
-    /// What the TLS handshake asks for and the certificate must be made out for, instead of the URL's host.
-    pub fn set_server_name(&mut self, name: &str) {
-        if name.len() > MAX_URL {
-            self.reject(Failure::limit("the server name is longer than a name can be"));
-        } else {
-            self.server_name = Some(name.to_owned());
-        }
-    }
-
-    /// Options by name. None exists in this version.
-    pub fn set_option(&mut self, name: &str, _value: &str) -> Result<(), Failure> {
-        let name = roundsman_model::name::excerpt(name);
-        Err(Failure::new(code::UNSUPPORTED, phase::POLICY, format!("this version knows no option `{name}` for http")))
-    }
-
-    /// Method and URL for a person: without user name, query and fragment, which may hold secrets.
-    pub fn brief(&self) -> String {
-        let url = self.url.split(['?', '#']).next().unwrap_or_default();
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        let end = rest.find('/').unwrap_or(rest.len());
-        let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
-        let slashes = if scheme.is_empty() { "" } else { "://" };
-        [&self.method, " ", scheme, slashes, host, &rest[end..]].concat()
-    }
-
-    fn reject(&mut self, fault: Failure) {
-        self.fault.get_or_insert(fault);
-    }
+/// A URL in its one spelling.
+pub(crate) fn canonical(url: &str) -> Result<String, String> {
+    url::Url::parse(url).map(|url| url.to_string()).map_err(|error| error.to_string())
 }
 
 impl Exchange {
@@ -224,9 +130,18 @@ impl Exchange {
 impl Response {
     /// All values of a header, in order; the name in any case.
     pub fn header<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let name = http::HeaderName::from_bytes(name.as_bytes()).ok();
-        name.into_iter().flat_map(|name| self.headers.get_all(name)).map(|value| value.as_bytes())
+        values(&self.headers, name)
     }
+
+    /// All values of a trailer, in order; the name in any case.
+    pub fn trailer<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        values(&self.trailers, name)
+    }
+}
+
+fn values<'a>(map: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let name = http::HeaderName::from_bytes(name.as_bytes()).ok();
+    name.into_iter().flat_map(|name| map.get_all(name)).map(|value| value.as_bytes())
 }
 
 impl Timings {
@@ -257,16 +172,31 @@ impl Timings {
 }
 
 impl Facts {
-    /// By the word of the contract: `tls-version`, `tls-cipher`, `alpn`, `certificate-error`, `final-url`, `redirects`.
+    /// By the word of the contract: `tls-version`, `tls-cipher`, `alpn`, `certificate-error`, `final-url`, `redirects`,
+    /// `local-address`.
     pub fn get(&self, name: &str) -> Option<String> {
         match name {
-            "tls-version" => self.tls_version.clone(),
-            "tls-cipher" => self.tls_cipher.clone(),
+            "tls-version" => self.tls_version.as_deref().map(str::to_owned),
+            "tls-cipher" => self.tls_cipher.as_deref().map(str::to_owned),
             "alpn" => self.alpn.clone(),
             "certificate-error" => self.certificate_error.clone(),
             "final-url" => self.final_url.clone(),
             "redirects" => Some(self.redirects.to_string()),
+            "local-address" => self.local.map(|local| local.to_string()),
             _ => None,
+        }
+    }
+
+    /// What a script says; whatever else it says is not told.
+    fn tell(&mut self, name: &str, value: &str) {
+        let value = value.to_owned();
+        match name {
+            "tls-version" => self.tls_version = Some(value.into()),
+            "tls-cipher" => self.tls_cipher = Some(value.into()),
+            "alpn" => self.alpn = Some(value),
+            "certificate-error" => self.certificate_error = Some(value),
+            "local-address" => self.local = value.parse().ok(),
+            _ => {}
         }
     }
 }

@@ -1,16 +1,22 @@
 //! One network grant, `scheme://host-pattern-or-CIDR:ports`: parsing with errors that say how to write it, matching.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use roundsman_model::name::excerpt;
 
-use crate::address::judged;
+use crate::address::{Reach, judged, reach};
 use crate::host::{Host, check_name};
 
 /// The longest grant: a name of 253 characters and a good many ports.
 const MAX_PATTERN: usize = 512;
+/// In place of a port, where a scheme knows none.
+const NO_PORT: u16 = 0;
+/// Every port that there is.
+const ALL_PORTS: RangeInclusive<u16> = 1..=u16::MAX;
+/// The host that stands for the node's own resolver, in `dns://system`.
+const SYSTEM: &str = "system";
 /// Entries in a list of ports: more than that is a range.
 const MAX_PORT_ENTRIES: usize = 32;
 const EXAMPLES: &str = "write it like https://shop.example:443, https://*.shop.example:443 or tcp://10.0.0.0/8:5432";
@@ -20,18 +26,25 @@ const EXAMPLES: &str = "write it like https://shop.example:443, https://*.shop.e
 pub enum Scheme {
     Http,
     Https,
-    /// Plain sockets, also those of `std::net`.
+    /// Connections for whatever is spoken over them, in clear or within TLS; also those of `std::net`.
     Tcp,
+    /// Connections of the interface `tcp` that are, or after a STARTTLS dialogue become, TLS. A `tcp` line covers them.
+    Tls,
     Udp,
+    /// Questions to a name server: over UDP, TCP or TLS, but by the interface `dns` alone.
+    Dns,
+    /// Echo requests. Ports mean nothing to them: ask with port 0.
+    Icmp,
 }
 
-/// Schemes that will be granted once something speaks them.
-const NOT_YET: [&str; 3] = ["tls", "dns", "icmp"];
-
 impl Scheme {
+    /// All of them, in the order in which they are listed for people.
+    pub const ALL: [Scheme; 7] =
+        [Scheme::Http, Scheme::Https, Scheme::Tcp, Scheme::Tls, Scheme::Udp, Scheme::Dns, Scheme::Icmp];
+
     /// Reads the lower-case word.
     pub fn parse(word: &str) -> Option<Scheme> {
-        [Scheme::Http, Scheme::Https, Scheme::Tcp, Scheme::Udp].into_iter().find(|scheme| scheme.as_str() == word)
+        Scheme::ALL.into_iter().find(|scheme| scheme.as_str() == word)
     }
 
     /// The word before `://`.
@@ -40,17 +53,40 @@ impl Scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
             Scheme::Tcp => "tcp",
+            Scheme::Tls => "tls",
             Scheme::Udp => "udp",
+            Scheme::Dns => "dns",
+            Scheme::Icmp => "icmp",
         }
     }
 
-    /// The port that a URL or a grant means when it names none.
+    /// The port that a URL means when it names none.
     pub fn default_port(self) -> Option<u16> {
         match self {
             Scheme::Http => Some(80),
             Scheme::Https => Some(443),
-            Scheme::Tcp | Scheme::Udp => None,
+            _ => None,
         }
+    }
+
+    /// The ports that a grant means when it names none.
+    fn default_ports(self) -> Option<Vec<RangeInclusive<u16>>> {
+        match self {
+            // Over UDP and TCP, and over TLS.
+            Scheme::Dns => Some(vec![53..=53, 853..=853]),
+            Scheme::Icmp => Some(vec![NO_PORT..=NO_PORT]),
+            _ => self.default_port().map(|port| vec![port..=port]),
+        }
+    }
+
+    /// Whether a line of this scheme speaks of connections of the other one.
+    fn includes(self, other: Scheme) -> bool {
+        self == other || (self, other) == (Scheme::Tcp, Scheme::Tls)
+    }
+
+    /// A destination as a grant names it.
+    pub(crate) fn destination(self, host: &str, port: u16) -> String {
+        if self == Scheme::Icmp { format!("{self}://{host}") } else { format!("{self}://{host}:{port}") }
     }
 }
 
@@ -78,6 +114,8 @@ enum HostPattern {
     /// `*.shop.example` as `.shop.example`: any number of labels more, but not the suffix itself.
     Suffix(String),
     Network(Network),
+    /// The node's own resolver.
+    System,
 }
 
 /// A CIDR; a single address where the prefix is full.
@@ -100,18 +138,23 @@ impl Pattern {
             return Err("has capital letters: write it in lower case".to_owned());
         }
         let (word, rest) = line.split_once("://").ok_or_else(|| format!("has no scheme: {EXAMPLES}"))?;
-        if NOT_YET.contains(&word) {
-            return Err(format!("`{word}` cannot be granted yet: nothing speaks it in this version"));
-        }
-        let scheme =
-            Scheme::parse(word).ok_or_else(|| format!("`{word}` is no scheme: write http, https, tcp or udp"))?;
+        let scheme = Scheme::parse(word).ok_or_else(|| no_scheme(word, rest))?;
         if rest.contains('@') {
             return Err("has a user name: credentials have no place in a grant".to_owned());
         }
+        if scheme == Scheme::Dns && rest == SYSTEM {
+            return Ok(Pattern::system());
+        }
         let (host, ports) = split_ports(rest)?;
-        let ports = match (ports, scheme.default_port()) {
+        let ports = match (ports, scheme.default_ports()) {
+            (Some(_), _) if scheme == Scheme::Icmp => {
+                return Err(format!("has a port, which {scheme} does not know: write {scheme}://{host}"));
+            }
+            (Some(_), _) if scheme == Scheme::Dns && host == SYSTEM => {
+                return Err("has a port: the node's own resolver is dns://system alone".to_owned());
+            }
             (Some(ports), _) => parse_ports(ports)?,
-            (None, Some(port)) => vec![port..=port],
+            (None, Some(ports)) => ports,
             (None, None) => return Err(format!("has no port: write {scheme}://{rest}:PORT, or :* for any")),
         };
         Ok(Pattern { scheme: Some(scheme), host: HostPattern::parse(host)?, ports })
@@ -123,48 +166,123 @@ impl Pattern {
             let scheme = Scheme::parse(&word.to_ascii_lowercase())?;
             let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
             let (host, port) = split_authority(authority)?;
-            let port = port.or(scheme.default_port())?;
-            return Some(Pattern { scheme: Some(scheme), host: HostPattern::of(host), ports: vec![port..=port] });
+            if scheme == Scheme::Dns && host.to_string() == SYSTEM {
+                return port.is_none().then(Pattern::system);
+            }
+            let ports = match port {
+                Some(_) if scheme == Scheme::Icmp => return None,
+                Some(port) => vec![port..=port],
+                None => scheme.default_ports()?,
+            };
+            return Some(Pattern { scheme: Some(scheme), host: HostPattern::of(host), ports });
         }
         let (host, port) = split_authority(address)?;
-        let ports = port.map_or(1..=u16::MAX, |port| port..=port);
+        let ports = port.map_or(ALL_PORTS, |port| port..=port);
         Some(Pattern { scheme: None, host: HostPattern::of(host), ports: vec![ports] })
     }
 
-    fn covers(&self, scheme: Scheme, port: u16) -> bool {
-        self.scheme.is_none_or(|own| own == scheme) && self.ports.iter().any(|range| range.contains(&port))
+    /// None, for a target without a scheme: any.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.scheme
+    }
+
+    fn system() -> Pattern {
+        Pattern { scheme: Some(Scheme::Dns), host: HostPattern::System, ports: vec![NO_PORT..=NO_PORT] }
+    }
+
+    fn speaks(&self, scheme: Scheme, port: u16) -> bool {
+        match self.scheme {
+            // A host without a port may be reached in every way; a host with one, through this port.
+            None if scheme == Scheme::Icmp => self.ports.contains(&ALL_PORTS),
+            None => self.has_port(port),
+            Some(own) => own.includes(scheme) && self.has_port(port),
+        }
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.ports.iter().any(|range| range.contains(&port))
     }
 
     /// Whether a judged address is inside the address or CIDR of this line.
     pub fn allows_address(&self, scheme: Scheme, ip: IpAddr, port: u16) -> bool {
-        matches!(&self.host, HostPattern::Network(network) if network.contains(ip)) && self.covers(scheme, port)
+        matches!(&self.host, HostPattern::Network(network) if network.contains(ip)) && self.speaks(scheme, port)
     }
 
     /// Whether this line names one address and one port, and these are they.
     pub fn is_exactly(&self, scheme: Scheme, ip: IpAddr, port: u16) -> bool {
         matches!(&self.host, HostPattern::Network(network) if network.is_single() && network.address == ip)
-            && self.scheme.is_none_or(|own| own == scheme)
+            && self.scheme.is_none_or(|own| own.includes(scheme))
             && self.ports.contains(&(port..=port))
     }
 
     /// Whether every public address is allowed.
     pub fn allows_any_host(&self, scheme: Scheme, port: u16) -> bool {
-        self.host == HostPattern::Any && self.covers(scheme, port)
+        self.host == HostPattern::Any && self.speaks(scheme, port)
     }
 
     /// Whether a canonical name is allowed, in whatever way.
     pub fn allows_name(&self, scheme: Scheme, name: &str, port: u16) -> bool {
-        self.host.allows_name(name) && self.covers(scheme, port)
+        self.host.allows_name(name) && self.speaks(scheme, port)
     }
 
     /// Whether a canonical name is written in this line without a wildcard.
     pub fn names(&self, scheme: Scheme, name: &str, port: u16) -> bool {
-        matches!(&self.host, HostPattern::Name(own) if own == name) && self.covers(scheme, port)
+        matches!(&self.host, HostPattern::Name(own) if own == name) && self.speaks(scheme, port)
+    }
+
+    /// Whether an address and port are what this line means, however it names them: `*` means every one.
+    pub(crate) fn leads_to(&self, scheme: Scheme, address: SocketAddr) -> bool {
+        let (ip, port) = (judged(address.ip()), address.port());
+        self.allows_address(scheme, ip, port) || self.allows_any_host(scheme, port)
     }
 
     /// Whether a name may be looked up, whatever is done with the answer.
     pub fn allows_lookup(&self, name: &str) -> bool {
         self.host.allows_name(name)
+    }
+
+    /// Whether this is `dns://system`: the node's own resolver may be asked anything.
+    pub fn is_system_resolver(&self) -> bool {
+        self.host == HostPattern::System
+    }
+
+    /// Whether whatever the other line matches, this one matches as well. Lines are compared one by one: two halves of
+    /// a network do not cover the whole of it.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        self.covers_scheme(other) && self.host.covers(&other.host) && self.covers_ports(other)
+    }
+
+    fn covers_scheme(&self, other: &Pattern) -> bool {
+        match (self.scheme, other.scheme) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => own.includes(other),
+        }
+    }
+
+    fn covers_ports(&self, other: &Pattern) -> bool {
+        if other.host.is_special() {
+            // What must be named with its port is opened by no range of ports.
+            return other.ports.iter().all(|range| self.ports.contains(range));
+        }
+        if self.scheme.is_none() && other.scheme == Some(Scheme::Icmp) {
+            return self.ports.contains(&ALL_PORTS);
+        }
+        other.ports.iter().all(|range| covers_range(&self.ports, range))
+    }
+
+    /// This line for each scheme by itself, if it names none.
+    pub(crate) fn by_scheme(&self) -> Vec<Pattern> {
+        if self.scheme.is_some() {
+            return vec![self.clone()];
+        }
+        let echoes = self.ports.contains(&ALL_PORTS) && !self.host.is_special();
+        let schemes = Scheme::ALL.into_iter().filter(|scheme| *scheme != Scheme::Icmp || echoes);
+        let of = |scheme| {
+            let ports = if scheme == Scheme::Icmp { vec![NO_PORT..=NO_PORT] } else { self.ports.clone() };
+            Pattern { scheme: Some(scheme), host: self.host.clone(), ports }
+        };
+        schemes.map(of).collect()
     }
 }
 
@@ -199,7 +317,31 @@ impl HostPattern {
             HostPattern::Any => true,
             HostPattern::Name(own) => own == name,
             HostPattern::Suffix(suffix) => name.len() > suffix.len() && name.ends_with(suffix.as_str()),
-            HostPattern::Network(_) => false,
+            HostPattern::Network(_) | HostPattern::System => false,
+        }
+    }
+
+    /// Whether it is one address that only an exact line opens.
+    fn is_special(&self) -> bool {
+        matches!(self, HostPattern::Network(own) if own.is_single() && matches!(reach(own.address), Reach::Special(_)))
+    }
+
+    fn covers(&self, other: &HostPattern) -> bool {
+        // A special address in a line of its own opens what no network opens: it needs a ceiling that names it, too.
+        if other.is_special() {
+            return self == other;
+        }
+        match (self, other) {
+            (HostPattern::Any, HostPattern::Any | HostPattern::Name(_) | HostPattern::Suffix(_)) => true,
+            // `*` reaches public addresses alone, and of a whole network nobody can say that without going through it.
+            (HostPattern::Any, HostPattern::Network(other)) => {
+                other.is_single() && reach(other.address) == Reach::Public
+            }
+            (_, HostPattern::Name(name)) => self.allows_name(name),
+            (HostPattern::Suffix(own), HostPattern::Suffix(other)) => other.ends_with(own.as_str()),
+            (HostPattern::Network(own), HostPattern::Network(other)) => own.covers(other),
+            (HostPattern::System, HostPattern::System) => true,
+            _ => false,
         }
     }
 }
@@ -235,8 +377,21 @@ impl Network {
         self.address.is_ipv4() == ip.is_ipv4() && masked(ip, self.prefix) == self.address
     }
 
+    fn covers(&self, other: &Network) -> bool {
+        self.contains(other.address) && self.prefix <= other.prefix
+    }
+
     fn is_single(&self) -> bool {
         self.prefix == width(self.address)
+    }
+}
+
+fn no_scheme(word: &str, rest: &str) -> String {
+    match word {
+        "unix" => "a unix socket is a file: grant it in `allow: {files: […]}`".to_owned(),
+        "ntp" => format!("`ntp` is no scheme: write udp://{}:123", excerpt(rest)),
+        "grpc" => "`grpc` is no scheme: it is spoken over http or https, so write one of these".to_owned(),
+        _ => format!("`{}` is no scheme: write http, https, tcp, tls, udp, dns or icmp", excerpt(word)),
     }
 }
 
@@ -319,6 +474,21 @@ fn parse_ports(text: &str) -> Result<Vec<RangeInclusive<u16>>, String> {
     Ok(ports)
 }
 
+/// Whether every port of a range is in some range of a list.
+fn covers_range(list: &[RangeInclusive<u16>], wanted: &RangeInclusive<u16>) -> bool {
+    let mut next = *wanted.start();
+    // Each round goes on behind the range that holds `next`, so there are at most as many as ranges.
+    loop {
+        let Some(range) = list.iter().filter(|range| range.contains(&next)).max_by_key(|range| *range.end()) else {
+            return false;
+        };
+        if range.end() >= wanted.end() {
+            return true;
+        }
+        next = range.end() + 1;
+    }
+}
+
 /// A port from 1 on, in digits without a sign.
 pub(crate) fn parse_port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -326,143 +496,5 @@ pub(crate) fn parse_port(text: &str) -> Option<u16> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_that_parse() {
-        for line in [
-            "https://shop.example:443",
-            "https://shop.example",
-            "https://*.shop.example:443",
-            "http://*:80,8000-8099,443",
-            "tcp://*:*",
-            "tcp://10.0.0.7:5432",
-            "tcp://10.0.0.0/8:5432",
-            "tcp://[fd00::7]:5432",
-            "tcp://[fd00::/8]:1-65535",
-            "tcp://[::/0]:1",
-            "udp://0.0.0.0/0:123",
-            "http://shop.example.:80",
-            "http://[::ffff:10.0.0.7]:80",
-        ] {
-            Pattern::parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-    }
-
-    #[test]
-    fn lines_that_do_not_and_why() {
-        for (line, reason) in [
-            ("", "no scheme"),
-            ("shop.example:443", "no scheme"),
-            ("ftp://shop.example:21", "no scheme: write http"),
-            ("icmp://shop.example", "yet"),
-            ("HTTPS://shop.example", "lower case"),
-            ("https://Shop.example", "lower case"),
-            ("https://bücher.example", "punycode"),
-            ("https://user:password@shop.example:443", "user name"),
-            ("https://shop.example:443/healthz", "path"),
-            ("https://shop.example/", "path"),
-            ("https://shop.example:443?x", "path"),
-            ("tcp://shop.example", "PORT"),
-            ("tcp://shop.example:", "no port"),
-            ("tcp://shop.example:0", "no port"),
-            ("tcp://shop.example:65536", "no port"),
-            ("tcp://shop.example:+1", "no port"),
-            ("tcp://shop.example:80,", "no port"),
-            ("tcp://shop.example:90-80", "80-90"),
-            ("https://:443", "empty"),
-            ("https://*shop.example:443", "whole labels"),
-            ("https://shop.*:443", "at the beginning"),
-            ("https://*.:443", "empty"),
-            ("https://*.*.example:443", "not a host"),
-            ("https://*.10:443", "decimal"),
-            ("tcp://10.0.0.7/8:1", "write 10.0.0.0/8"),
-            ("tcp://10.0.0.0/33:1", "no prefix"),
-            ("tcp://10.0.0.0/:1", "no prefix"),
-            ("tcp://10.0.0.0/+8:1", "no prefix"),
-            ("tcp://fd00::7:1", "brackets"),
-            ("tcp://[fd00::]/8:1", "inside the brackets"),
-            ("tcp://[10.0.0.7]:1", "IPv6"),
-            ("tcp://[fd00::7]1", "behind the bracket"),
-            ("tcp://[fd00::7:1", "closing"),
-            ("tcp://[fe80::1%eth0]:1", "zone"),
-            ("tcp://[::ffff:10.0.0.0/104]:1", "IPv4 network"),
-            ("tcp://[64:ff9b::/96]:1", "IPv4 network"),
-            ("tcp://2130706433:1", "decimal"),
-            ("tcp://0x7f.1:1", "decimal"),
-            ("tcp://010.0.0.1:1", "decimal"),
-        ] {
-            let error = Pattern::parse(line).expect_err(line);
-            assert!(error.contains(reason), "{line}: {error}");
-        }
-        assert!(Pattern::parse(&format!("tcp://h:{}1", "1,".repeat(32))).unwrap_err().contains("range"));
-        assert!(Pattern::parse(&format!("tcp://{}:1", "h".repeat(600))).unwrap_err().contains("longer"));
-    }
-
-    #[test]
-    fn targets() {
-        let any = 1..=u16::MAX;
-        for (address, scheme, ports) in [
-            ("https://shop.example", Some(Scheme::Https), 443..=443),
-            ("HTTP://Shop.Example:8080/healthz?x=1#y", Some(Scheme::Http), 8080..=8080),
-            ("tcp://[fd00::7]:5432", Some(Scheme::Tcp), 5432..=5432),
-            ("shop.example:443", None, 443..=443),
-            ("shop.example", None, any.clone()),
-            ("10.0.0.7", None, any.clone()),
-            ("fd00::7", None, any.clone()),
-            ("[fd00::7]", None, any),
-            ("[fd00::7]:22", None, 22..=22),
-        ] {
-            let pattern = Pattern::of_target(address).unwrap_or_else(|| panic!("{address}"));
-            assert_eq!((pattern.scheme, &pattern.ports[0]), (scheme, &ports), "{address}");
-        }
-        for nothing in [
-            "",
-            "/var/lib",
-            "*.example",
-            "*",
-            "10.0.0.0/8",
-            "tcp://shop.example",
-            "dns://shop.example:53",
-            "https://user@shop.example",
-            "https://*.shop.example",
-            "a:b:c",
-            "shop.example:0",
-            "https://",
-        ] {
-            assert_eq!(Pattern::of_target(nothing), None, "{nothing}");
-        }
-    }
-
-    #[test]
-    fn names() {
-        let allows = |line: &str, name: &str| Pattern::parse(line).unwrap().allows_name(Scheme::Https, name, 443);
-        assert!(allows("https://shop.example", "shop.example"));
-        assert!(allows("https://*.shop.example", "eu.shop.example"));
-        assert!(allows("https://*.shop.example", "a.eu.shop.example"));
-        assert!(allows("https://*", "shop.example"));
-        assert!(!allows("https://*.shop.example", "shop.example"));
-        assert!(!allows("https://*.shop.example", "evilshop.example"));
-        assert!(!allows("https://shop.example", "shop.example.evil"));
-        assert!(!allows("http://shop.example:443", "shop.example"));
-        assert!(!allows("https://shop.example:444-500", "shop.example"));
-    }
-
-    #[test]
-    fn networks() {
-        let allows = |line: &str, ip: &str| {
-            Pattern::parse(line).unwrap().allows_address(Scheme::Tcp, judged(ip.parse().unwrap()), 1)
-        };
-        assert!(allows("tcp://10.0.0.0/8:1", "10.255.0.1"));
-        assert!(allows("tcp://10.0.0.0/8:1", "::ffff:10.255.0.1"));
-        assert!(allows("tcp://[::ffff:10.0.0.7]:1", "10.0.0.7"));
-        assert!(allows("tcp://[fd00::/8]:1", "fd12::1"));
-        assert!(allows("tcp://0.0.0.0/0:1", "1.2.3.4"));
-        assert!(!allows("tcp://[::/0]:1", "1.2.3.4"));
-        assert!(!allows("tcp://[::/0]:1", "64:ff9b::1.2.3.4"));
-        assert!(!allows("tcp://10.0.0.0/9:1", "10.128.0.1"));
-        assert!(!allows("tcp://10.0.0.0/8:2", "10.0.0.1"));
-        assert!(!allows("tcp://*:1", "10.0.0.1"));
-    }
-}
+#[path = "pattern_tests.rs"]
+mod tests;

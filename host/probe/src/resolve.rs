@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use roundsman_model::name::excerpt;
 
 use crate::failure::{Failure, chain, code, phase};
 use crate::host::Name;
+use crate::script::Script;
 
 /// Answers that are looked at: more than anybody needs to reach a service, few enough to check them all.
 const MAX_ADDRESSES: usize = 16;
@@ -28,6 +29,13 @@ const MAX_ADDRESSES: usize = 16;
 const MAX_HOSTS_FILE: u64 = 4 << 20;
 /// How often the two files are looked at for a change, at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// DNS servers that are asked, as many as the C library takes from the file.
+const MAX_SERVERS: usize = 3;
+/// How often they are asked in turn at most, whatever the file says: the C library's bound.
+const MAX_ATTEMPTS: u32 = 5;
+/// For how long one is waited for at most, whatever the file says: the C library's bound.
+const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
@@ -54,6 +62,17 @@ struct Current {
     marks: [Mark; 2],
 }
 
+/// The node's own DNS servers, as `resolv.conf` has them: for questions to them, not for look-ups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Servers {
+    /// At least one and at most three, in their order.
+    pub(crate) servers: Vec<IpAddr>,
+    /// How long each is waited for.
+    pub(crate) timeout: Duration,
+    /// How often all of them are asked.
+    pub(crate) attempts: u32,
+}
+
 /// What changes when a file does: device, inode, size and modification time. None: there is no file.
 type Mark = Option<(u64, u64, u64, i64, i64)>;
 
@@ -61,6 +80,9 @@ type Mark = Option<(u64, u64, u64, i64, i64)>;
 struct Tables {
     hosts: HashMap<String, Vec<IpAddr>>,
     dns: Option<TokioResolver>,
+    servers: Option<Servers>,
+    /// Has an address for every name.
+    script: Option<Arc<Script>>,
 }
 
 impl Resolver {
@@ -76,9 +98,16 @@ impl Resolver {
         Resolver { files: Some(files), current: Mutex::new(current) }
     }
 
+    /// Has an address for every name, and asks nobody.
+    pub(crate) fn scripted(script: Arc<Script>) -> Resolver {
+        let tables = Tables { script: Some(script), ..Tables::default() };
+        let current = Current { tables: Arc::new(tables), looked: Instant::now(), marks: [None, None] };
+        Resolver { files: None, current: Mutex::new(current) }
+    }
+
     /// Knows what a hosts file says and asks nobody: for tests and trial runs.
     pub fn fixed(hosts: &str) -> Resolver {
-        let tables = Tables { hosts: parse_hosts(hosts), dns: None };
+        let tables = Tables { hosts: parse_hosts(hosts), ..Tables::default() };
         let current = Current { tables: Arc::new(tables), looked: Instant::now(), marks: [None, None] };
         Resolver { files: None, current: Mutex::new(current) }
     }
@@ -92,6 +121,12 @@ impl Resolver {
         };
         addresses.truncate(MAX_ADDRESSES);
         Ok(addresses)
+    }
+
+    /// The DNS servers of this machine.
+    pub(crate) fn servers(&self) -> Result<Servers, Failure> {
+        let none = || Failure::new(code::RESOLVE, phase::RESOLVE, "this node has no DNS server to ask");
+        self.tables().servers.clone().ok_or_else(none)
     }
 
     fn tables(&self) -> Arc<Tables> {
@@ -119,7 +154,10 @@ impl Files {
     }
 
     fn read(&self) -> Tables {
-        Tables { hosts: parse_hosts(&read_bounded(&self.hosts)), dns: dns_client(&read_bounded(&self.resolv_conf)) }
+        let hosts = parse_hosts(&read_bounded(&self.hosts));
+        let (config, options) = dns_config(&read_bounded(&self.resolv_conf));
+        let servers = Some(own_servers(&config, &options));
+        Tables { hosts, dns: dns_client(config, options), servers, script: None }
     }
 }
 
@@ -134,13 +172,24 @@ fn read_bounded(path: &PathBuf) -> String {
     }
 }
 
-/// The client for what resolv.conf says; without a server in it, for 127.0.0.1.
-fn dns_client(resolv_conf: &str) -> Option<TokioResolver> {
-    let (config, mut options) = hickory_resolver::system_conf::parse_resolv_conf(resolv_conf).unwrap_or_else(|error| {
+/// What resolv.conf says; without a server in it, 127.0.0.1.
+fn dns_config(resolv_conf: &str) -> (ResolverConfig, ResolverOpts) {
+    hickory_resolver::system_conf::parse_resolv_conf(resolv_conf).unwrap_or_else(|error| {
         tracing::debug!(error = chain(&error), "resolv.conf names no server; 127.0.0.1 is asked");
         let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
         (ResolverConfig::from_parts(None, Vec::new(), vec![local]), Default::default())
-    });
+    })
+}
+
+fn own_servers(config: &ResolverConfig, options: &ResolverOpts) -> Servers {
+    Servers {
+        servers: config.name_servers().iter().map(|server| server.ip).take(MAX_SERVERS).collect(),
+        timeout: options.timeout.clamp(Duration::from_secs(1), MAX_TIMEOUT),
+        attempts: u32::try_from(options.attempts).unwrap_or(MAX_ATTEMPTS).clamp(1, MAX_ATTEMPTS),
+    }
+}
+
+fn dns_client(config: ResolverConfig, mut options: ResolverOpts) -> Option<TokioResolver> {
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -154,6 +203,9 @@ impl Tables {
     fn listed(&self, name: &str) -> Option<Vec<IpAddr>> {
         if let Some(addresses) = self.hosts.get(name) {
             return Some(addresses.clone());
+        }
+        if let Some(script) = &self.script {
+            return Some(script.addresses_of(name));
         }
         let local = name == "localhost" || name.ends_with(".localhost");
         local.then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
@@ -239,6 +291,38 @@ mod tests {
         assert_eq!(resolver.lookup(&name("DB."), deadline).await.unwrap().len(), 1);
         assert_eq!(resolver.lookup(&name("a.localhost"), deadline).await.unwrap().len(), 2);
         assert_eq!(resolver.lookup(&name("nobody"), deadline).await.unwrap_err().code, code::RESOLVE);
+    }
+
+    #[test]
+    fn own_servers_in_their_order() {
+        let servers = |text: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("resolv.conf");
+            fs::write(&path, text).unwrap();
+            Resolver::from_files(path, directory.path().join("none")).servers().unwrap()
+        };
+        for (text, expected, timeout_s, attempts) in [
+            ("nameserver 10.0.0.2\nnameserver fd00::1\n", "10.0.0.2 fd00::1", 5, 2),
+            ("nameserver 10.0.0.2\noptions timeout:1 attempts:4 ndots:5\n", "10.0.0.2", 1, 4),
+            ("nameserver 10.0.0.2\noptions timeout:0 attempts:0\n", "10.0.0.2", 1, 1),
+            ("nameserver 10.0.0.2\noptions timeout:200 attempts:200\n", "10.0.0.2", 30, 5),
+            (
+                "nameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\nnameserver 10.0.0.4\n",
+                "10.0.0.1 10.0.0.2 10.0.0.3",
+                5,
+                2,
+            ),
+            ("search example\n", "127.0.0.1", 5, 2),
+        ] {
+            let found = servers(text);
+            let list = found.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            assert_eq!(
+                (list.as_str(), found.timeout.as_secs(), found.attempts),
+                (expected, timeout_s, attempts),
+                "{text}"
+            );
+        }
+        assert_eq!(Resolver::fixed("10.0.0.7 db").servers().unwrap_err().code, code::RESOLVE);
     }
 
     #[test]

@@ -8,9 +8,14 @@ use crate::failure::{Failure, code};
 #[derive(Debug, Default)]
 pub struct Stats {
     pub http: Calls,
+    pub tcp: Calls,
+    pub udp: Calls,
+    pub dns: Calls,
+    pub icmp: Calls,
     /// Name look-ups for `std::net`.
     pub lookup: Calls,
     pub system: Calls,
+    pub command: Calls,
     /// Connects and sends of `std::net`; counted by whoever asks `Grants::permits_address`.
     pub socket: Calls,
 }

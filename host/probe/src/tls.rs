@@ -1,170 +1,136 @@
-//! TLS handshakes as a client: one configuration for all, and what the peer showed recorded also when it is refused.
+//! TLS handshakes as a client, with what the peer showed recorded also when it is refused.
+//!
+//! - `config`: whom a handshake trusts and who it is, made once and kept; `words`: what is wrong with a certificate
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::certificate::Certificate;
 use crate::failure::{Failure, chain, code, phase};
+use crate::host::Host;
+
+mod config;
+mod words;
+
+use config::Judge;
+pub use config::Roots;
+pub(crate) use config::{Identity, Tls};
 
 /// Certificates of a chain that are kept; a real one has two to four.
 const MAX_CHAIN: usize = 10;
 
-/// Whom a handshake trusts.
-#[derive(Debug, Clone)]
-pub enum Roots {
-    /// The certificates of this machine (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured), read at the first handshake.
-    System,
-    Only(Vec<CertificateDer<'static>>),
-}
-
-/// Makes handshakes. One for all runs.
+/// What a handshake asks for and demands.
 #[derive(Debug)]
-pub(crate) struct Tls {
-    roots: Roots,
-    base: OnceCell<Base>,
+pub(crate) struct TlsOptions<'a> {
+    /// What is sent as server name, and what the certificate must be made out for; by `server_name`.
+    pub(crate) name: ServerName<'static>,
+    /// False: any certificate will do.
+    pub(crate) verify: bool,
+    /// Whom to trust instead of the system's roots, and what to show; by `Probe::identity`.
+    pub(crate) identity: &'a Identity,
+    /// Protocols to offer (ALPN), the best first; none: the extension is not sent.
+    pub(crate) protocols: &'a [&'a [u8]],
 }
 
-#[derive(Debug, Clone)]
-struct Base {
-    /// Cloned for each handshake to put that one's `Recorder` in; everything costly inside is shared.
-    config: ClientConfig,
-    judge: Judge,
+/// What both sides agreed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TlsFacts {
+    /// `1.2` or `1.3`.
+    pub(crate) version: Option<&'static str>,
+    pub(crate) cipher: Option<&'static str>,
+    pub(crate) protocol: Option<String>,
 }
 
-#[derive(Debug, Clone)]
-enum Judge {
-    WebPki(Arc<WebPkiServerVerifier>),
-    /// Nobody is trusted, for this reason.
-    Nobody(Arc<str>),
-}
-
-/// What one handshake saw. It outlives a handshake that was refused or cut.
-#[derive(Debug)]
-pub(crate) struct Recorder {
-    judge: Judge,
-    provider: Arc<CryptoProvider>,
-    verify: bool,
-    seen: Mutex<Seen>,
-}
+/// What one handshake saw. Shared with whoever waits for the handshake, so that it outlives one that was refused or cut.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// The peer's own certificate first.
     pub(crate) chain: Vec<Arc<Certificate>>,
     /// Why the chain is not to be trusted, whether that was asked for or not.
     pub(crate) error: Option<String>,
 }
 
-impl Tls {
-    pub(crate) fn new(roots: Roots) -> Tls {
-        Tls { roots, base: OnceCell::new() }
-    }
-
-    /// What a handshake needs: a connector and the recorder inside it.
-    pub(crate) async fn prepare(&self, verify: bool) -> Result<(TlsConnector, Arc<Recorder>), Failure> {
-        let base = self.base.get_or_try_init(|| load(self.roots.clone())).await?;
-        let mut config = base.config.clone();
-        let recorder = Arc::new(Recorder {
-            judge: base.judge.clone(),
-            provider: config.crypto_provider().clone(),
-            verify,
-            seen: Mutex::default(),
-        });
-        config.dangerous().set_certificate_verifier(recorder.clone());
-        Ok((TlsConnector::from(Arc::new(config)), recorder))
-    }
+/// The name for a handshake: what was set, else the host.
+pub(crate) fn server_name(set: Option<&str>, host: &Host) -> Result<ServerName<'static>, Failure> {
+    let name = match (set, host) {
+        (Some(name), _) => ServerName::try_from(name.to_owned()),
+        (None, Host::Address(ip)) => Ok(ServerName::from(*ip)),
+        (None, Host::Name(name)) => ServerName::try_from(name.as_str().to_owned()),
+    };
+    name.map_err(|error| Failure::invalid(format!("the name for TLS: {error}")))
 }
 
-/// Reading the machine's certificates takes milliseconds and may block: not on a thread that drives runs.
-async fn load(roots: Roots) -> Result<Base, Failure> {
-    let loaded = tokio::task::spawn_blocking(move || build(roots)).await;
-    let error = match loaded {
-        Ok(Ok(base)) => return Ok(base),
-        Ok(Err(error)) => chain(&error),
-        Err(error) => chain(&error),
+/// One handshake; the failure says whether the certificate or something else was wrong. What the peer showed is in the
+/// recorder, however it ends.
+pub(crate) async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &Tls,
+    stream: S,
+    options: TlsOptions<'_>,
+    recorder: Arc<Recorder>,
+) -> Result<(TlsStream<S>, TlsFacts), Failure> {
+    let base = tls.base(options.identity).await?;
+    let mut config = base.config.clone();
+    config.alpn_protocols = options.protocols.iter().map(|word| word.to_vec()).collect();
+    let provider = config.crypto_provider().clone();
+    let verifier = Verifier { judge: base.judge.clone(), provider, verify: options.verify, recorder };
+    config.dangerous().set_certificate_verifier(Arc::new(verifier));
+    let name = options.name;
+    let shown = name.clone();
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let stream = connected.map_err(|error| failed(&error, &shown.to_str()))?;
+    let (_, session) = stream.get_ref();
+    let facts = TlsFacts {
+        version: session.protocol_version().and_then(|version| match version {
+            rustls::ProtocolVersion::TLSv1_2 => Some("1.2"),
+            rustls::ProtocolVersion::TLSv1_3 => Some("1.3"),
+            other => other.as_str(),
+        }),
+        cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+        protocol: session.alpn_protocol().map(|word| String::from_utf8_lossy(word).into_owned()),
     };
-    Err(Failure::new(code::UNSUPPORTED, phase::TLS, format!("TLS cannot be set up: {error}")))
+    Ok((stream, facts))
 }
 
-fn build(roots: Roots) -> Result<Base, Error> {
-    let mut provider = ring::default_provider();
-    // Browsers' order: processors have instructions for SHA-256 and not for SHA-384, which counts in a short exchange.
-    provider.cipher_suites.sort_by_key(|suite| {
-        let aes_128 = [
-            CipherSuite::TLS13_AES_128_GCM_SHA256,
-            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        ];
-        !aes_128.contains(&suite.suite())
-    });
-    let provider = Arc::new(provider);
-    let (certificates, mut problems) = match roots {
-        Roots::Only(certificates) => (certificates, Vec::new()),
-        Roots::System => {
-            let found = rustls_native_certs::load_native_certs();
-            (found.certs, found.errors.iter().map(|error| chain(error)).collect())
-        }
+fn failed(error: &std::io::Error, name: &str) -> Failure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(inner) = inner else {
+        return Failure::socket(error, phase::TLS, format_args!("in the TLS handshake with {name}"));
     };
-    let mut store = RootCertStore::empty();
-    let (_added, ignored) = store.add_parsable_certificates(certificates);
-    if ignored > 0 {
-        problems.push(format!("{ignored} root certificates cannot be used"));
-    }
-    if !problems.is_empty() {
-        tracing::warn!(problems = problems.join("; "), "not all root certificates of this machine were loaded");
-    }
-    let store = Arc::new(store);
-    let judge = match WebPkiServerVerifier::builder_with_provider(store.clone(), provider.clone()).build() {
-        Ok(verifier) => Judge::WebPki(verifier),
-        Err(error) => Judge::Nobody(format!("this machine trusts nobody ({error}): install ca-certificates").into()),
+    let (code, reason) = match inner {
+        Error::InvalidCertificate(error) => (code::CERTIFICATE, format!("certificate: {}", words::of(error))),
+        Error::InvalidMessage(_) => (code::TLS, format!("the peer does not speak TLS ({inner})")),
+        _ => (code::TLS, chain(inner)),
     };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A resumed session shows no certificates, and a checker wants to see the whole handshake work.
-    config.resumption = Resumption::disabled();
-    Ok(Base { config, judge })
-}
-
-/// One handshake; the failure says whether the certificate or something else was wrong.
-pub(crate) async fn handshake(
-    connector: TlsConnector,
-    name: ServerName<'static>,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Failure> {
-    let shown = name.to_str().into_owned();
-    connector.connect(name, stream).await.map_err(|error| {
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        let Some(inner) = inner else {
-            return Failure::socket(&error, phase::TLS, format_args!("in the TLS handshake with {shown}"));
-        };
-        let (code, reason) = match inner {
-            Error::InvalidCertificate(_) => (code::CERTIFICATE, chain(inner)),
-            Error::InvalidMessage(_) => (code::TLS, format!("the peer does not speak TLS ({inner})")),
-            _ => (code::TLS, chain(inner)),
-        };
-        Failure::new(code, phase::TLS, format!("in the TLS handshake with {shown}: {reason}"))
-    })
+    Failure::new(code, phase::TLS, format!("in the TLS handshake with {name}: {reason}"))
 }
 
 impl Recorder {
     /// What was seen so far; nothing stays behind.
     pub(crate) fn take(&self) -> Seen {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl ServerCertVerifier for Recorder {
+/// Judges one handshake's certificates, and writes down what they were.
+#[derive(Debug)]
+struct Verifier {
+    judge: Judge,
+    provider: Arc<CryptoProvider>,
+    verify: bool,
+    recorder: Arc<Recorder>,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -184,9 +150,12 @@ impl ServerCertVerifier for Recorder {
         let shown = std::iter::once(end_entity).chain(intermediates).take(MAX_CHAIN);
         let seen = Seen {
             chain: shown.map(|der| Arc::new(Certificate::new(der.clone().into_owned()))).collect(),
-            error: verdict.as_ref().err().map(|error| chain(error)),
+            error: verdict.as_ref().err().map(|error| match error {
+                Error::InvalidCertificate(error) => words::of(error),
+                error => chain(error),
+            }),
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *self.recorder.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         if self.verify {
             verdict?;
         }

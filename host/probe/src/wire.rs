@@ -3,26 +3,38 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-/// What a peer may send in one exchange: the largest head and body with room for chunks of a few bytes each. It bounds
-/// what interim responses, trailers and chunk framing can cost, which have no other limit.
-pub(crate) const MAX_WIRE: usize = 4 << 20;
+use crate::connect::Socket;
+use crate::failure::socket_code;
 
-/// When the first byte of the answer came; shared with whoever waits for it.
+/// What a peer may send in one exchange: the largest head and body with room for chunks of a few bytes each. It bounds
+/// what interim responses, trailers, chunk framing and frames of HTTP/2 can cost, which have no other limit.
+pub(crate) const MAX_WIRE: usize = 4 << 20;
+/// What is read before whoever waits for the answer may take some of it: small frames cost many times their size in
+/// memory until then.
+const MAX_TURN: usize = 64 << 10;
+
+/// What came over the connection; shared with whoever waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     first_byte: OnceLock<Instant>,
+    broken: OnceLock<&'static str>,
 }
 
 impl Meter {
+    /// When the first byte came.
     pub(crate) fn first_byte(&self) -> Option<Instant> {
         self.first_byte.get().copied()
+    }
+
+    /// The word for how the connection itself broke, which not every protocol passes on.
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        self.broken.get().copied()
     }
 }
 
@@ -33,30 +45,49 @@ pub(crate) struct Wire {
     meter: Arc<Meter>,
     /// Bytes that the peer may still send.
     left: usize,
+    /// Bytes that were read without a pause.
+    turn: usize,
 }
 
 /// What a connection is made of.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Wire {
     /// Takes a connection on which nothing was asked yet.
     pub(crate) fn new(stream: Stream, meter: Arc<Meter>) -> Wire {
-        Wire { stream, meter, left: MAX_WIRE }
+        Wire { stream, meter, left: MAX_WIRE, turn: 0 }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.turn >= MAX_TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        ready!(match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
-        })?;
+        let Poll::Ready(result) = self.read(cx, buf) else {
+            self.turn = 0;
+            return Poll::Pending;
+        };
+        if let Err(error) = result {
+            self.meter.broken.get_or_init(|| socket_code(&error));
+            return Poll::Ready(Err(error));
+        }
         let read = buf.filled().len() - before;
+        self.turn += read;
         if read > 0 {
             self.meter.first_byte.get_or_init(Instant::now);
         }

@@ -9,71 +9,14 @@
 mod support;
 
 use std::io::Write;
-use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, SerialNumber, date_time_ymd};
 use roundsman_probe::failure::code;
 use roundsman_probe::http::{Exchange, Request};
 use roundsman_probe::probe::{Probe, Roots};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use support::authority::*;
 use support::*;
 use tokio::time::Instant;
-
-const HOSTS: &str = "127.0.0.1 shop.example\n127.0.0.1 other.example";
-
-struct Authority {
-    root: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let root = params.self_signed(&key).unwrap().der().clone();
-        Authority { root, issuer: Issuer::new(params, key) }
-    }
-
-    fn probe(&self) -> Probe {
-        probe_with(HOSTS, Roots::Only(vec![self.root.clone()]))
-    }
-
-    /// A server whose certificate is for `name` and until a year.
-    fn server(&self, name: &str, until: i32) -> Server {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
-        let leaf = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        tls_server(vec![leaf, self.root.clone()], key, &[b"http/1.1"])
-    }
-}
-
-fn tls_server(chain: Vec<CertificateDer<'static>>, key: KeyPair, alpn: &[&[u8]]) -> Server {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = alpn.iter().map(|word| word.to_vec()).collect();
-    let config = Arc::new(config);
-    Server::new(move |stream| {
-        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-        if request(&mut stream).is_empty() {
-            return;
-        }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
-        stream.conn.send_close_notify();
-        stream.flush().unwrap_or_default();
-        hold(stream.sock);
-    })
-}
 
 async fn ask(probe: &Probe, server: &Server, host: &str, change: impl Fn(&mut Request)) -> Exchange {
     let mut request = Request::new("GET", &format!("https://{host}:{}/", server.port()));
@@ -104,10 +47,16 @@ async fn certificates_that_are_refused_are_shown_all_the_same() {
     let authority = Authority::new("the root");
     let stranger = Authority::new("a stranger");
     for (server, host, reason) in [
-        (authority.server("shop.example", 2021), "shop.example", "expired"),
-        (authority.server("shop.example", 2100), "other.example", "shop.example"),
-        (authority.server("shop.example", 2100), "127.0.0.1", "127.0.0.1"),
-        (stranger.server("shop.example", 2100), "shop.example", "UnknownIssuer"),
+        (authority.server("shop.example", 2021), "shop.example", "expired "),
+        (authority.server_from("shop.example", 2098, 2100), "shop.example", "not yet valid, for"),
+        (
+            authority.server("shop.example", 2100),
+            "other.example",
+            "not made out for other.example, but for shop.example",
+        ),
+        (authority.server("shop.example", 2100), "127.0.0.1", "not made out for 127.0.0.1"),
+        (stranger.server("shop.example", 2100), "shop.example", "unknown issuer"),
+        (authority.server_for_clients("shop.example"), "shop.example", "wrong purpose"),
     ] {
         let exchange = ask(&authority.probe(), &server, host, |_| {}).await;
         assert_eq!(words(&exchange), (code::CERTIFICATE, "tls"), "{host} {reason}");
@@ -124,10 +73,30 @@ async fn certificates_that_are_refused_are_shown_all_the_same() {
 }
 
 #[tokio::test]
+async fn every_fact_of_a_certificate_that_is_refused() {
+    let authority = Authority::new("the root");
+    let identity = authority.identity("shop.example", |params| {
+        params.serial_number = Some(SerialNumber::from_slice(&[0x0a, 0x1b]));
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    });
+    let der = identity.chain[0].clone();
+    let server = tls_server(config(identity, &[]));
+    let exchange = ask(&authority.probe(), &server, "shop.example", |_| {}).await;
+    assert_eq!(words(&exchange), (code::CERTIFICATE, "tls"));
+    let own = &exchange.certificates[0];
+    assert!(own.subject().contains("CN=shop.example") && own.issuer().contains("CN=the root"));
+    assert_eq!((own.names(), own.serial()), (&["shop.example".to_owned()][..], "0a:1b"));
+    assert_eq!((own.not_before(), own.not_after()), (1_577_836_800, 1_609_459_200));
+    assert_eq!((own.der(), own.sha256().len()), (&der[..], 32));
+    assert!(exchange.facts.certificate_error.unwrap().starts_with("expired "));
+}
+
+#[tokio::test]
 async fn a_self_signed_certificate_and_a_machine_that_trusts_nobody() {
     let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["shop.example".to_owned()]).unwrap().self_signed(&key).unwrap().der().clone();
-    let server = tls_server(vec![own], key, &[]);
+    let own = CertificateParams::new(vec!["shop.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let own = Identity { chain: vec![own.der().clone()], key, chain_pem: String::new() };
+    let server = tls_server(config(own, &[]));
     let exchange = ask(&Authority::new("the root").probe(), &server, "shop.example", |_| {}).await;
     assert_eq!(words(&exchange), (code::CERTIFICATE, "tls"));
 

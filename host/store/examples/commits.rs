@@ -168,6 +168,7 @@ fn sample(number: usize) -> Recorded {
         counts: Counts::default(),
         last_tick: Timestamp(0),
         story: Story::default(),
+        conduct: None,
     }
 }
 

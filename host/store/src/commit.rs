@@ -5,6 +5,7 @@ use roundsman_model::key::Key;
 use roundsman_model::name::PluginName;
 use roundsman_model::record::{Status, Story};
 use roundsman_model::silence::Silence;
+use roundsman_model::supervision::Conduct;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::database::{Database, Tally};
@@ -97,6 +98,7 @@ impl Database {
                 Entry::Unsilenced { id } => {
                     conn.prepare_cached("DELETE FROM silence WHERE id = ?1")?.execute([id.cast_signed()])?;
                 }
+                Entry::Supervised { plugin, conduct } => write_conduct(conn, plugin, conduct.as_deref())?,
             }
         }
         Ok(unordered)
@@ -138,6 +140,9 @@ fn write_record(
     }
     if !ok && !recorded.story.is_empty() {
         write_story(conn, subject, id, &recorded.story)?;
+    }
+    if let Some(conduct) = &recorded.conduct {
+        write_conduct(conn, &record.plugin, Some(conduct))?;
     }
     Ok(unordered)
 }
@@ -226,6 +231,16 @@ fn write_silence(conn: &Connection, silence: &Silence) -> rusqlite::Result<()> {
     let body = encode(silence, Vec::new());
     conn.prepare_cached("INSERT OR REPLACE INTO silence VALUES (?1, ?2)")?
         .execute(params![silence.id.cast_signed(), body])?;
+    Ok(())
+}
+
+fn write_conduct(conn: &Connection, plugin: &PluginName, conduct: Option<&Conduct>) -> rusqlite::Result<()> {
+    match conduct {
+        Some(conduct) => conn
+            .prepare_cached("INSERT OR REPLACE INTO plugin VALUES (?1, ?2)")?
+            .execute(params![plugin.as_str(), encode(conduct, Vec::new())])?,
+        None => conn.prepare_cached("DELETE FROM plugin WHERE name = ?1")?.execute([plugin.as_str()])?,
+    };
     Ok(())
 }
 

@@ -111,6 +111,7 @@ impl Database {
                 "PRAGMA quick_check(transition)",
                 "PRAGMA quick_check(finding)",
                 "PRAGMA quick_check(silence)",
+                "PRAGMA quick_check(plugin)",
             ]
         };
         for pragma in pragmas {
@@ -135,7 +136,7 @@ impl Database {
                 self.silences.remove(id);
                 true
             }
-            Entry::Turned(_) | Entry::Counted { .. } | Entry::Forget { .. } => true,
+            Entry::Turned(_) | Entry::Counted { .. } | Entry::Forget { .. } | Entry::Supervised { .. } => true,
         }
     }
 

@@ -11,6 +11,7 @@ use roundsman_model::name::PluginName;
 use roundsman_model::record::{Call, LogLine, Point, Record, Story, Value};
 use roundsman_model::silence::Silence;
 use roundsman_model::state::{Change, Standing};
+use roundsman_model::supervision::Conduct;
 use roundsman_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,8 @@ pub enum Entry {
     Silenced(Arc<Silence>),
     /// A silence ends.
     Unsilenced { id: u64 },
+    /// How a plugin behaved, where no record tells it. None: there is nothing to be remembered of it any more.
+    Supervised { plugin: PluginName, conduct: Option<Box<Conduct>> },
 }
 
 /// A record and what is written in one transaction with it.
@@ -86,6 +89,8 @@ pub struct Recorded {
     pub last_tick: Timestamp,
     /// What explains the run. Kept for the last failing runs of each subject only.
     pub story: Story,
+    /// How the record's plugin behaved, where this run changed what is to be done about it.
+    pub conduct: Option<Box<Conduct>>,
 }
 
 /// A hard change without a record, and what is written in one transaction with it.
@@ -135,13 +140,13 @@ impl TagSet {
 }
 
 impl Entry {
-    /// Which (check, target) this is about. None: a silence, which may be about many.
+    /// Which (check, target) this is about. None: a silence or a plugin, which may be about many.
     pub fn key(&self) -> Option<&Key> {
         match self {
             Entry::Record(recorded) => Some(&recorded.record.key),
             Entry::Turned(turned) => Some(&turned.key),
             Entry::Counted { key, .. } | Entry::Forget { key } => Some(key),
-            Entry::Silenced(_) | Entry::Unsilenced { .. } => None,
+            Entry::Silenced(_) | Entry::Unsilenced { .. } | Entry::Supervised { .. } => None,
         }
     }
 
@@ -151,6 +156,7 @@ impl Entry {
             Entry::Record(recorded) => recorded.weight(),
             Entry::Turned(turned) => size_of::<Turned>() + turned.summary.len(),
             Entry::Silenced(silence) => size_of::<Silence>() + silence.author.len() + silence.reason.len(),
+            Entry::Supervised { conduct, .. } => size_of::<Entry>() + conduct.as_deref().map_or(0, conduct_weight),
             Entry::Counted { .. } | Entry::Forget { .. } | Entry::Unsilenced { .. } => size_of::<Entry>(),
         }
     }
@@ -169,8 +175,13 @@ impl Recorded {
         let changes = self.findings.iter().map(|f| size_of::<FindingChange>() + f.subject.len() + f.summary.len());
         let points = self.record.points.iter().map(point_weight);
         let parts = points.chain(findings).chain(memory).chain(changes);
-        size_of::<Self>() + self.record.summary.len() + story_weight(&self.story) + parts.sum::<usize>()
+        let conduct = self.conduct.as_deref().map_or(0, conduct_weight);
+        size_of::<Self>() + self.record.summary.len() + story_weight(&self.story) + conduct + parts.sum::<usize>()
     }
+}
+
+fn conduct_weight(conduct: &Conduct) -> usize {
+    size_of::<Conduct>() + conduct.digest.len() + conduct.last.len()
 }
 
 fn story_weight(story: &Story) -> usize {

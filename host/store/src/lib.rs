@@ -15,6 +15,7 @@
 //! | `transition` | a hard change: of a (check, target), or of a finding of it; `time` is its own in its series |
 //! | `finding` | where one of the many things stands that a check looks at |
 //! | `silence` | what operators do not want to be alarmed by |
+//! | `plugin` | how a plugin behaved that was backing off once: what is to be done about it |
 //! | `memory` | what a plugin keeps for a (check, target) |
 //! | `cursor` | how far a destination has acknowledged `record` and `transition` |
 //! | `story` | log lines and calls of a failing run that had some; the last five of each subject |
@@ -24,7 +25,7 @@
 //!
 //! # How a batch becomes atomic
 //! One thread writes. It collects entries for at most `commit_interval` from the first one on, and writes them in one
-//! transaction: records, tag sets, transitions, findings, silences, memory, stories, cursors. A record carries what it
+//! transaction: records, tag sets, transitions, findings, silences, plugins, memory, stories, cursors. A record carries what it
 //! means for its subject, so that `subject` need not be written with it: every ten seconds all changed subjects are (the
 //! snapshot), and opening a file follows the records that are newer. What no record tells (counters alone, changes, the
 //! end of a subject) writes the subject's row at once; the row names the newest record that it knows, so that only later

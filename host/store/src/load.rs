@@ -1,13 +1,14 @@
-//! What an opened file says: subjects where they stand, their findings, silences, cursors.
+//! What an opened file says: subjects where they stand, their findings, silences, conducts of plugins, cursors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use roundsman_model::findings::Findings;
 use roundsman_model::key::Key;
-use roundsman_model::name::CheckName;
+use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::record::Status;
 use roundsman_model::silence::Silence;
+use roundsman_model::supervision::Conduct;
 use roundsman_model::time::Timestamp;
 use rusqlite::{Connection, Row};
 
@@ -24,6 +25,7 @@ pub(crate) struct Past {
     pub(crate) findings: HashMap<Key, Findings>,
     /// In the order of their ids.
     pub(crate) silences: Vec<Silence>,
+    pub(crate) conducts: HashMap<PluginName, Conduct>,
 }
 
 impl Database {
@@ -46,7 +48,11 @@ impl Database {
         };
         let positions = database.load_subjects()?;
         database.follow_tail(&positions)?;
-        let past = Past { findings: database.findings(&positions)?, silences: read_silences(&database.conn)? };
+        let past = Past {
+            findings: database.findings(&positions)?,
+            silences: read_silences(&database.conn)?,
+            conducts: read_conducts(&database.conn)?,
+        };
         database.silences = past.silences.iter().map(|silence| silence.id).collect();
         database.newest = database.newest_time()?;
         database.transaction(|database| {
@@ -134,6 +140,16 @@ fn read_silences(conn: &Connection) -> rusqlite::Result<Vec<Silence>> {
     let mut silences: Vec<Silence> = silences.collect::<rusqlite::Result<_>>()?;
     silences.sort_by_key(|silence| silence.id);
     Ok(silences)
+}
+
+fn read_conducts(conn: &Connection) -> rusqlite::Result<HashMap<PluginName, Conduct>> {
+    let mut statement = conn.prepare("SELECT name, body FROM plugin")?;
+    let conducts = statement.query_map([], |row| {
+        let name = PluginName::new(row.get_ref(0)?.as_str()?).map_err(|error| garbled(0, error))?;
+        let conduct = postcard::from_bytes(row.get_ref(1)?.as_blob()?).map_err(|error| garbled(1, error))?;
+        Ok((name, conduct))
+    })?;
+    conducts.collect()
 }
 
 fn read_slot(row: &Row<'_>) -> rusqlite::Result<Slot> {

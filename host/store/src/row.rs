@@ -11,6 +11,7 @@ use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::record::{Blame, Finding, Origin, Point, Record, Status};
 use roundsman_model::silence::Silence;
 use roundsman_model::state::{Change, Standing};
+use roundsman_model::supervision::Conduct;
 use roundsman_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,8 @@ pub struct Restored {
     pub findings: HashMap<Key, Findings>,
     /// In the order of their ids.
     pub silences: Vec<Silence>,
+    /// How plugins behaved, of those of which there is something to remember.
+    pub conducts: HashMap<PluginName, Conduct>,
     /// Where each configured destination stands.
     pub cursors: Vec<(String, Cursor)>,
     /// Something that an operator should know: a damaged file was set aside, and under which name.

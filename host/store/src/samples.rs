@@ -41,6 +41,7 @@ pub(crate) fn recorded(key: &Key, time: i64, status: Status) -> Recorded {
         counts: Counts::default(),
         last_tick: Timestamp(time),
         story: Story::default(),
+        conduct: None,
     }
 }
 

@@ -66,6 +66,7 @@ CREATE TABLE cursor (
 CREATE TABLE story (subject INTEGER, record INTEGER, body BLOB NOT NULL, PRIMARY KEY (subject, record)) WITHOUT ROWID;
 CREATE TABLE finding (subject INTEGER, name TEXT, standing BLOB NOT NULL, PRIMARY KEY (subject, name)) WITHOUT ROWID;
 CREATE TABLE silence (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE plugin (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 INSERT INTO tally VALUES (1, 1, 0, 0, 0, 0, 0, 0);
 ";
 

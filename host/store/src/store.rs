@@ -100,6 +100,7 @@ impl Store {
             subjects: opened.database.subjects.restored(),
             findings: opened.past.findings,
             silences: opened.past.silences,
+            conducts: opened.past.conducts,
             cursors: opened.database.cursors.iter().map(|(name, cursor)| (name.clone(), *cursor)).collect(),
             note: opened.note,
         };

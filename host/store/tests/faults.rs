@@ -118,7 +118,11 @@ async fn a_garbled_row_is_left_out_and_counted() {
 /// Where findings and silences stand cannot be guessed: such a file is damaged.
 #[tokio::test]
 async fn what_cannot_be_remembered_is_set_aside() {
-    for sql in ["INSERT INTO finding VALUES (1, 'a', x'ff')", "INSERT INTO silence VALUES (1, x'ff')"] {
+    for sql in [
+        "INSERT INTO finding VALUES (1, 'a', x'ff')",
+        "INSERT INTO silence VALUES (1, x'ff')",
+        "INSERT INTO plugin VALUES ('a', x'ff')",
+    ] {
         let directory = tempfile::tempdir().unwrap();
         filled(directory.path(), 3).await;
         rusqlite::Connection::open(directory.path().join(DATABASE)).unwrap().execute(sql, []).unwrap();

@@ -14,9 +14,11 @@ use std::time::{Duration, SystemTime};
 use common::{Killed, entry, eventually, key, open_in, outcome, turned};
 use roundsman_model::findings::{FindingChange, Findings};
 use roundsman_model::key::Key;
+use roundsman_model::name::PluginName;
 use roundsman_model::record::Status;
 use roundsman_model::silence::{Silence, Until};
 use roundsman_model::state::{Change, Soft, Standing, State};
+use roundsman_model::supervision::{Conduct, Phase};
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Config, Cursor, Entry, MAX_ROWS, Recorded, Restored, Store, Subject, Turned};
 use tokio::sync::Mutex;
@@ -58,7 +60,11 @@ impl Script {
                 Entry::Counted { key, counts, last_tick: Timestamp(time) }
             }
             83..88 => Entry::Forget { key },
-            88..95 => Entry::Silenced(Arc::new(Silence {
+            88..91 => {
+                let conduct = (self.below(3) > 0).then(|| self.conduct());
+                Entry::Supervised { plugin: plugin(self.below(3)), conduct }
+            }
+            91..96 => Entry::Silenced(Arc::new(Silence {
                 id: self.below(8),
                 check: Some(key.check.as_str().into()),
                 target: None,
@@ -69,6 +75,12 @@ impl Script {
             })),
             _ => Entry::Unsilenced { id: self.below(8) },
         }
+    }
+
+    fn conduct(&mut self) -> Box<Conduct> {
+        let phase =
+            if self.below(2) == 0 { Phase::Quarantined } else { Phase::BackOff { until: Timestamp(self.step) } };
+        Box::new(Conduct { phase, backoffs: self.step as u32, ..Conduct::new("d1".into(), Timestamp(self.step)) })
     }
 
     fn standing(&mut self, time: i64) -> Standing {
@@ -88,6 +100,8 @@ impl Script {
         recorded.record.standing = self.standing(time);
         recorded.counts.due = self.step as u64;
         recorded.change = self.change(time);
+        recorded.record.plugin = plugin(self.below(3));
+        recorded.conduct = (self.below(4) == 0).then(|| self.conduct());
         for _ in 0..self.below(3) {
             let subject: Arc<str> = format!("/{}", self.below(4)).into();
             if recorded.findings.iter().any(|finding| finding.subject == subject) {
@@ -108,12 +122,17 @@ impl Script {
     }
 }
 
+fn plugin(number: u64) -> PluginName {
+    PluginName::new(&format!("plugin-{number}")).unwrap()
+}
+
 /// What there is to remember, in the plainest way.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     subjects: BTreeMap<Key, Subject>,
     findings: HashMap<Key, Findings>,
     silences: BTreeMap<u64, Silence>,
+    conducts: HashMap<PluginName, Conduct>,
     /// Of every record that there ever was, the newest per key.
     high_water: HashMap<Key, Timestamp>,
     /// The same of changes.
@@ -144,6 +163,10 @@ impl Model {
             }
             Entry::Silenced(silence) => drop(self.silences.insert(silence.id, (**silence).clone())),
             Entry::Unsilenced { id } => drop(self.silences.remove(id)),
+            Entry::Supervised { plugin, conduct: None } => drop(self.conducts.remove(plugin)),
+            Entry::Supervised { plugin, conduct: Some(conduct) } => {
+                self.conducts.insert(plugin.clone(), (**conduct).clone());
+            }
         }
     }
 
@@ -154,6 +177,9 @@ impl Model {
             return;
         }
         self.high_water.insert(record.key.clone(), record.time);
+        if let Some(conduct) = &recorded.conduct {
+            self.conducts.insert(record.plugin.clone(), (**conduct).clone());
+        }
         self.records += 1;
         let subject = Subject {
             key: record.key.clone(),
@@ -204,6 +230,7 @@ impl Model {
             && self.subjects.values().eq(&restored.subjects)
             && self.findings == restored.findings
             && self.silences.values().eq(&restored.silences)
+            && self.conducts == restored.conducts
     }
 }
 

@@ -158,6 +158,7 @@ prop_compose! {
             counts,
             last_tick,
             story,
+            conduct: None,
         }
     }
 }

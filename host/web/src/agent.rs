@@ -57,6 +57,9 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
     /// Ends a silence; returns whether there was one of this id.
     fn unsilence(&self, id: u64) -> Later<'_, Result<bool, SilenceError>>;
 
+    /// Lets a plugin run again that backs off or is quarantined; returns it as it is then, once that is committed.
+    fn release<'a>(&'a self, plugin: &'a str) -> Later<'a, Result<view::Plugin, ReleaseError>>;
+
     /// Takes a result that somebody else found out, for a check with `ttl:`; returns the committed record.
     fn push(&self, pushed: Pushed) -> Later<'_, Result<view::Record, PushError>>;
 }
@@ -99,6 +102,19 @@ pub enum SilenceError {
     NoProblem,
     #[error("there are {MAX_SILENCES} silences already")]
     TooMany,
+    #[error("the store did not take it, so that it would be forgotten with the next restart")]
+    NotStored,
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+/// Why a plugin was not released.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    #[error("there is no plugin `{0}` on this node")]
+    NoPlugin(String),
+    #[error("plugin `{0}` is running: there is nothing to release it from")]
+    Running(String),
     #[error("the store did not take it, so that it would be forgotten with the next restart")]
     NotStored,
     #[error("the agent is stopping")]

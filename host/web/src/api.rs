@@ -95,6 +95,21 @@ pub(crate) async fn plugins(State(shared): State<Arc<Shared>>, given: Given) -> 
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct Released {
+    plugin: view::Plugin,
+}
+
+/// Lets a plugin run again.
+pub(crate) async fn release(
+    State(shared): State<Arc<Shared>>,
+    Path(plugin): Path<String>,
+    given: Given,
+) -> Result<Json<Released>, Refusal> {
+    let _: Params = given.expect(&[])?;
+    Ok(Json(Released { plugin: shared.agent.release(&plugin).await? }))
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct Status {
     node: String,
     /// The worst state of all that matched and is neither silenced nor in the shadow; absent: there is none.

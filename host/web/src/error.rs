@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::agent::{RunError, SilenceError};
+use crate::agent::{ReleaseError, RunError, SilenceError};
 use crate::readers::ReadError;
 
 /// The answer to a request that cannot be answered.
@@ -68,6 +68,20 @@ impl From<SilenceError> for Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, "GET /api/v1/agent tells the health of the store; ask again")
             }
             SilenceError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "ask again after the restart"),
+        };
+        Self::new(status, error.to_string(), hint)
+    }
+}
+
+impl From<ReleaseError> for Refusal {
+    fn from(error: ReleaseError) -> Self {
+        let (status, hint) = match &error {
+            ReleaseError::NoPlugin(_) => (StatusCode::NOT_FOUND, "GET /api/v1/plugins lists the plugins of this node"),
+            ReleaseError::Running(_) => (StatusCode::CONFLICT, "GET /api/v1/plugins tells which are not"),
+            ReleaseError::NotStored => {
+                (StatusCode::SERVICE_UNAVAILABLE, "GET /api/v1/agent tells the health of the store; ask again")
+            }
+            ReleaseError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "ask again after the restart"),
         };
         Self::new(status, error.to_string(), hint)
     }

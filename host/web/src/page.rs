@@ -15,7 +15,7 @@ use crate::html::Html;
 use crate::instant::{Instant, Millis, Short};
 use crate::params::Given;
 use crate::routes::Shared;
-use crate::view::{About, Health, Last, Plugin, PluginState, Subject};
+use crate::view::{About, Health, Last, Plugin, PluginState, Subject, Supervised};
 
 /// How often the page asks again: a person's patience, and a small cost.
 const REFRESH: &str = "5";
@@ -159,6 +159,15 @@ fn health(to: &mut Html, about: &About, plugins: &[Plugin]) {
         };
         let reason = plugin.reason.as_deref().unwrap_or("");
         line(health, &format_args!("plugin {}", plugin.name), &joined(state_word(plugin), reason));
+    }
+    for (plugin, held) in plugins.iter().filter_map(|plugin| Some((plugin, plugin.supervision.as_ref()?))) {
+        let health = match held.state {
+            Supervised::Running => continue,
+            Supervised::BackOff => Health::Degraded,
+            Supervised::Quarantined => Health::Failed,
+        };
+        let reason = held.reason.as_deref().unwrap_or("");
+        line(health, &format_args!("plugin {}", plugin.name), &joined(held.state.as_str(), reason));
     }
     for problem in &about.problems {
         line(Health::Failed, &"configuration", problem);

@@ -90,7 +90,7 @@ pub fn routes() -> impl Iterator<Item = Route> {
     table().into_iter().map(|(method, path, _)| Route { method, path })
 }
 
-fn table() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 23] {
+fn table() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 24] {
     [
         ("GET", "/", get(page::board)),
         ("GET", "/style.css", get(page::style)),
@@ -102,6 +102,7 @@ fn table() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 23] {
         ("GET", "/api/v1/events", get(events::stream)),
         ("GET", "/api/v1/openapi.json", get(openapi)),
         ("GET", "/api/v1/plugins", get(api::plugins)),
+        ("POST", "/api/v1/plugins/{name}/release", post(api::release)),
         ("GET", "/api/v1/records", get(api::records)),
         ("POST", "/api/v1/results", post(results::push)),
         ("GET", "/api/v1/silences", get(silences::list)),

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use roundsman_model::counts::Counts;
 use roundsman_model::grants::Allow;
-use roundsman_model::record::{Blame, Finding, LogLine, Origin, Status};
+use roundsman_model::record::{Blame, Finding, LogLine, Status};
 use roundsman_model::state::{Quiet, Soft, State};
 use roundsman_model::target::Target;
 use roundsman_model::units::{Size, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::instant::Instant;
+
+mod plugins;
+
+pub use plugins::{Origin, Plugin, PluginState, Supervised, Supervision, Trust};
 
 /// One line of the board: the present state of a (check, target).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -206,51 +210,6 @@ pub struct Limits {
     pub output: Size,
 }
 
-/// A plugin file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plugin {
-    pub name: Arc<str>,
-    pub state: PluginState,
-    /// Why it is not ready, or why its newest file is not used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The newest file cannot be used; the version before it goes on.
-    #[serde(default)]
-    pub outdated: bool,
-    pub file: String,
-    pub size_bytes: u64,
-    /// SHA-256 of the version in use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loaded: Option<Instant>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compile_ms: Option<f64>,
-    /// What the plugin says of itself: settings schema, series, example.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub describe: Option<serde_json::Value>,
-    /// Checks that use it.
-    pub checks: Vec<Arc<str>>,
-}
-
-/// Whether a plugin can be run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PluginState {
-    /// Seen, not whole yet or waiting for its turn.
-    Waiting,
-    Compiling,
-    Ready,
-    /// No version of it can be used.
-    Broken,
-    /// A check names it, and there is no file.
-    Missing,
-}
-
 /// Who this agent is and how it fares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
@@ -355,7 +314,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Arc<str>>,
     pub plugin: Arc<str>,
-    pub origin: Origin,
+    pub origin: roundsman_model::record::Origin,
     /// The scheduled instant, or the start of a run off the schedule.
     pub time: Instant,
     pub started: Instant,

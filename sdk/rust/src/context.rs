@@ -64,8 +64,7 @@ pub fn budget() -> Duration {
 
 /// The instant for which this run was due.
 pub fn scheduled() -> SystemTime {
-    let since_1970 = u64::try_from(context::scheduled_ns()).unwrap_or(0);
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(since_1970)
+    crate::exchange::at(context::scheduled_ns())
 }
 
 /// 1 for a run on schedule; counts up while a change of state is being confirmed.

@@ -1,14 +1,54 @@
 //! One HTTP exchange on a connection of its own, with the time that each phase took.
+//!
+//! ```no_run
+//! # fn run() -> Result<roundsman_sdk::Outcome, roundsman_sdk::Fault> {
+//! use roundsman_sdk::{Outcome, http::Request};
+//!
+//! let request = Request::get("https://shop.example/healthz").header("accept", "application/json").max_redirects(2);
+//! let answer = match request.send() {
+//!     Ok(answer) => answer,
+//!     Err(failure) => return failure.into_outcome_or_fault(),
+//! };
+//! let total = request.timings().total.unwrap_or_default();
+//! # let _ = (answer.status, total);
+//! # Ok(Outcome::ok("up"))
+//! # }
+//! ```
+//!
+//! Grant: the check's target, or `allow: {network: ["https://shop.example:443"]}`.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::bindings::roundsman::net::{http, types};
-use crate::{Fault, Outcome};
+use crate::exchange::nanoseconds;
+pub use crate::exchange::{Certificate, Failure, Family, Timings};
 
 /// A request. It may be sent more than once, and is asked afterwards what the last exchange looked like.
-pub struct Request(http::Request);
+pub struct Request {
+    inner: http::Request,
+    trailers: Vec<String>,
+}
+
+/// Which HTTP is spoken. May stand in a plugin's settings as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub enum Version {
+    /// HTTP/2 where TLS agrees on it, 1.1 elsewhere.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1 alone.
+    #[serde(rename = "1.1")]
+    One,
+    /// HTTP/2, without TLS by prior knowledge.
+    #[serde(rename = "2")]
+    Two,
+}
 
 /// An answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,65 +63,14 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Whether there was more of it.
     pub body_truncated: bool,
+    /// What came after the body: those that [`Request::keep_trailers`] named.
+    pub trailers: Vec<(String, Vec<u8>)>,
 }
-
-/// How long the phases took; none for one that did not take place or did not end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// From name to addresses.
-    pub resolve: Option<Duration>,
-    /// Until the connection stood.
-    pub connect: Option<Duration>,
-    /// The TLS handshake.
-    pub tls: Option<Duration>,
-    /// From the request to the first byte of the answer.
-    pub first_byte: Option<Duration>,
-    /// From the first byte to the last.
-    pub transfer: Option<Duration>,
-    /// All of it, with redirects.
-    pub total: Option<Duration>,
-}
-
-/// A certificate that the peer showed, also when it was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// To whom it was issued.
-    pub subject: String,
-    /// By whom.
-    pub issuer: String,
-    /// The names and addresses for which it is good.
-    pub names: Vec<String>,
-    /// Seconds since 1970 (UTC).
-    pub not_before: i64,
-    /// Seconds since 1970 (UTC).
-    pub not_after: i64,
-    /// In hexadecimal digits.
-    pub serial: String,
-    /// The digest of `der`.
-    pub sha256: Vec<u8>,
-    /// The certificate itself.
-    pub der: Vec<u8>,
-}
-
-/// Why a network call did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// `timeout`, `refused`, `certificate`, `denied` …
-    pub code: String,
-    /// What was being done: `policy`, `resolve`, `connect`, `tls`, `first-byte`, `transfer`.
-    pub phase: String,
-    /// For a person.
-    pub message: String,
-}
-
-/// The codes that say something about the target. Any other one, also one that later hosts add, says nothing of it.
-const TARGETS_DOING: [&str; 9] =
-    ["timeout", "refused", "reset", "unreachable", "resolve", "tls", "certificate", "protocol", "closed"];
 
 impl Request {
     /// Nothing is checked until [`send`](Self::send).
     pub fn new(method: &str, url: &str) -> Self {
-        Self(http::Request::new(method, url))
+        Self { inner: http::Request::new(method, url), trailers: Vec::new() }
     }
 
     /// A GET request.
@@ -92,49 +81,112 @@ impl Request {
     /// Adds a header.
     #[must_use]
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.0.add_header(name, value.as_ref());
+        self.inner.add_header(name, value.as_ref());
         self
     }
 
     /// Sets the body.
     #[must_use]
     pub fn body(self, body: impl AsRef<[u8]>) -> Self {
-        self.0.set_body(body.as_ref());
+        self.inner.set_body(body.as_ref());
         self
     }
 
     /// At most this many bytes of the answer's body are kept; the host has a ceiling of its own (1 MiB).
     #[must_use]
     pub fn max_body(self, bytes: u32) -> Self {
-        self.0.set_max_body(bytes);
+        self.inner.set_max_body(bytes);
         self
     }
 
     /// How many redirects are followed; none unless set. Every hop needs a grant of its own.
     #[must_use]
     pub fn max_redirects(self, count: u32) -> Self {
-        self.0.set_max_redirects(count);
+        self.inner.set_max_redirects(count);
         self
     }
 
     /// For one exchange; the run's deadline bounds it in any case.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.0.set_timeout_ns(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        self.inner.set_timeout_ns(nanoseconds(timeout));
         self
     }
 
     /// `false` accepts any certificate; its facts are reported all the same.
     #[must_use]
     pub fn verify_certificate(self, verify: bool) -> Self {
-        self.0.set_verify_certificate(verify);
+        self.inner.set_verify_certificate(verify);
         self
     }
 
     /// What is sent as TLS server name and checked against the certificate, instead of the URL's host.
     #[must_use]
     pub fn server_name(self, name: &str) -> Self {
-        self.0.set_server_name(name);
+        self.inner.set_server_name(name);
+        self
+    }
+
+    /// Which of the name's addresses are tried.
+    #[must_use]
+    pub fn family(self, family: Family) -> Self {
+        self.inner.set_address_family(family.as_str());
+        self
+    }
+
+    /// The address of this node from which to connect.
+    #[must_use]
+    pub fn source_address(self, address: &str) -> Self {
+        self.inner.set_source_address(address);
+        self
+    }
+
+    /// Connects to this `host:port` instead of the URL's, which then needs the grant, and stays the host asked for.
+    #[must_use]
+    pub fn connect_to(self, address: &str) -> Self {
+        self.inner.set_connect_to(address);
+        self
+    }
+
+    /// Connects to a unix socket; needs its path in `allow: {files: […]}`. The URL says what is asked for.
+    #[must_use]
+    pub fn unix_socket(self, path: &str) -> Self {
+        self.inner.set_unix_socket(path);
+        self
+    }
+
+    /// Which HTTP is spoken.
+    #[must_use]
+    pub fn version(self, version: Version) -> Self {
+        self.inner.set_version(version.as_str());
+        self
+    }
+
+    /// The secret whose certificates are trusted instead of the system's. Needs `allow: {secrets: […]}`, as the next two.
+    #[must_use]
+    pub fn certificate_authority(self, secret: &str) -> Self {
+        self.inner.set_certificate_authority(secret);
+        self
+    }
+
+    /// The secret with the client's certificate and key.
+    #[must_use]
+    pub fn client_certificate(self, secret: &str) -> Self {
+        self.inner.set_client_certificate(secret);
+        self
+    }
+
+    /// The secret that becomes the header `authorization`: a bearer's token, or `username` and `password`.
+    #[must_use]
+    pub fn credentials(self, secret: &str) -> Self {
+        self.inner.set_credentials(secret);
+        self
+    }
+
+    /// Trailers to keep, as gRPC has its status in `grpc-status`. None are kept unless named.
+    #[must_use]
+    pub fn keep_trailers(mut self, names: &[&str]) -> Self {
+        self.trailers.extend(names.iter().map(|name| (*name).to_owned()));
         self
     }
 
@@ -143,7 +195,7 @@ impl Request {
     /// # Errors
     /// A failure `unsupported` when the host does not know it either.
     pub fn set_option(&self, name: &str, value: &str) -> Result<(), Failure> {
-        self.0.set_option(name, value).map_err(Failure::from)
+        self.inner.set_option(name, value).map_err(Failure::from)
     }
 
     /// One exchange on a new connection.
@@ -151,40 +203,33 @@ impl Request {
     /// # Errors
     /// Why there was no complete answer: see [`Failure::into_outcome_or_fault`].
     pub fn send(&self) -> Result<Response, Failure> {
-        Ok(self.0.send()?.into())
+        Ok(Response::read(&self.inner.send()?, &self.trailers))
     }
 
     /// What the phases of the last exchange took, whether it succeeded or not.
     pub fn timings(&self) -> Timings {
-        let phase = |name| self.0.timing_ns(name).map(Duration::from_nanos);
-        Timings {
-            resolve: phase("resolve"),
-            connect: phase("connect"),
-            tls: phase("tls"),
-            first_byte: phase("first-byte"),
-            transfer: phase("transfer"),
-            total: phase("total"),
-        }
+        Timings::asked(|phase| self.inner.timing_ns(phase))
     }
 
     /// The address that the last exchange dialled, as `1.2.3.4:80` or `[::1]:80`.
     pub fn peer_address(&self) -> Option<String> {
-        self.0.peer_address()
+        self.inner.peer_address()
     }
 
     /// The peer's chain in the last exchange, its own certificate first; empty without TLS.
     pub fn certificates(&self) -> Vec<Certificate> {
-        self.0.certificates().into_iter().map(Certificate::from).collect()
+        self.inner.certificates().into_iter().map(Certificate::from).collect()
     }
 
     /// When the peer's own certificate ends, in seconds since 1970 (UTC); none without TLS.
     pub fn certificate_end(&self) -> Option<i64> {
-        self.0.certificates().first().map(types::Certificate::not_after)
+        self.inner.certificates().first().map(types::Certificate::not_after)
     }
 
-    /// A fact by name: `tls-version`, `tls-cipher`, `alpn`, `certificate-error`, `final-url`, `redirects`.
+    /// A fact by name: `tls-version`, `tls-cipher`, `alpn`, `certificate-error`, `final-url`, `redirects`,
+    /// `local-address`.
     pub fn fact(&self, name: &str) -> Option<String> {
-        self.0.fact(name)
+        self.inner.fact(name)
     }
 }
 
@@ -194,11 +239,41 @@ impl fmt::Debug for Request {
     }
 }
 
+impl Version {
+    /// The host's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::One => "1.1",
+            Self::Two => "2",
+        }
+    }
+}
+
 impl Response {
+    fn read(answer: &http::Response, trailers: &[String]) -> Self {
+        let values =
+            |name: &String| answer.trailer(name).into_iter().map(|value| (name.clone(), value)).collect::<Vec<_>>();
+        Self {
+            status: answer.status(),
+            version: answer.version(),
+            headers: answer.headers(),
+            body: answer.body(),
+            body_truncated: answer.body_truncated(),
+            trailers: trailers.iter().flat_map(values).collect(),
+        }
+    }
+
     /// All values of a header, in order; the name in any case.
     pub fn header(&self, name: &str) -> impl Iterator<Item = Cow<'_, str>> {
         let named = self.headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name));
         named.map(|(_, value)| String::from_utf8_lossy(value))
+    }
+
+    /// The first value of a trailer that was kept; the name in any case.
+    pub fn trailer(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = self.trailers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name))?;
+        Some(String::from_utf8_lossy(value))
     }
 
     /// The body as text; what is not UTF-8 is replaced.
@@ -207,93 +282,9 @@ impl Response {
     }
 }
 
-impl Failure {
-    /// Whether it says something about the target: it did not answer, refused, answered with nonsense …
-    pub fn is_targets_doing(&self) -> bool {
-        TARGETS_DOING.contains(&self.code.as_str())
-    }
-
-    /// The right end of a run that such a failure stops: critical where it is the target's doing, a fault where it is
-    /// not, because then nothing is known of the target.
-    ///
-    /// # Errors
-    /// The fault.
-    pub fn into_outcome_or_fault(self) -> Result<Outcome, Fault> {
-        if self.is_targets_doing() {
-            Ok(Outcome::critical(self.to_string()))
-        } else {
-            Err(Fault::new(self.code, self.message))
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}): {}", self.code, self.phase, self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<types::Failure> for Failure {
-    fn from(failure: types::Failure) -> Self {
-        Self { code: failure.code, phase: failure.phase, message: failure.message }
-    }
-}
-
-impl From<http::Response> for Response {
-    fn from(response: http::Response) -> Self {
-        Self {
-            status: response.status(),
-            version: response.version(),
-            headers: response.headers(),
-            body: response.body(),
-            body_truncated: response.body_truncated(),
-        }
-    }
-}
-
-impl From<types::Certificate> for Certificate {
-    fn from(certificate: types::Certificate) -> Self {
-        Self {
-            subject: certificate.subject(),
-            issuer: certificate.issuer(),
-            names: certificate.names(),
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
-            serial: certificate.serial(),
-            sha256: certificate.sha256(),
-            der: certificate.der(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_is_to_blame() {
-        let failure = |code: &str| Failure { code: code.into(), phase: "connect".into(), message: "no".into() };
-        for (code, targets) in [
-            ("timeout", true),
-            ("refused", true),
-            ("certificate", true),
-            ("denied", false),
-            ("invalid", false),
-            ("limit", false),
-            ("unsupported", false),
-            ("a-later-word", false),
-        ] {
-            let end = failure(code).into_outcome_or_fault();
-            let expected = if targets {
-                Ok(Outcome::critical(format!("{code} (connect): no")))
-            } else {
-                Err(Fault::new(code, "no"))
-            };
-            assert_eq!(end, expected);
-        }
-    }
 
     #[test]
     fn headers_in_any_case() {

@@ -1,7 +1,20 @@
 //! Write a check plugin for Roundsman in Rust: implement [`Check`], call [`plugin!`].
 //!
 //! A plugin is one file, a WebAssembly component. Roundsman runs it in a sandbox, on a schedule, and takes what it says
-//! about its target and what it measured. Here is a complete one, `src/lib.rs`:
+//! about its target and what it measured. This page leads from nothing to records in a running agent.
+//!
+//! # 1. A crate that works
+//!
+//! ```text
+//! rustup target add wasm32-wasip2
+//! roundsman plugin new word && cd word
+//! cargo test
+//! cargo build --release --target wasm32-wasip2
+//! roundsman plugin test target/wasm32-wasip2/release/word.wasm
+//! ```
+//!
+//! `plugin new` writes a whole plugin with this SDK beside it; nothing of that needs a network. Its `src/lib.rs` is, but
+//! for its tests, this:
 //!
 //! ```
 //! use roundsman_sdk::{Check, Describe, Fault, Field, Outcome, Series, context, http, report};
@@ -44,8 +57,13 @@
 //!         let total = request.timings().total.unwrap_or_default();
 //!         report::latency(total);
 //!         report::Point::of(&WORD).field("count", count).field("total_ms", report::ms(total)).report()?;
-//!         Ok(if count > 0 { Outcome::ok(format!("found {count} times")) } else { Outcome::critical("not found") })
+//!         Ok(judge(count))
 //!     }
+//! }
+//!
+//! /// Apart from what asks the host, so that a native test can ask it anything.
+//! fn judge(count: usize) -> Outcome {
+//!     if count > 0 { Outcome::ok(format!("found {count} times")) } else { Outcome::critical("not found") }
 //! }
 //!
 //! const EXAMPLE: &str = "\
@@ -62,65 +80,108 @@
 //! # fn main() {}
 //! ```
 //!
-//! Its `Cargo.toml` says `crate-type = ["cdylib"]` under `[lib]` and names this crate, `serde` (with `derive`) and
-//! `schemars`. Small and quick to load it becomes by
-//!
-//! ```toml
-//! [profile.release]
-//! opt-level = "s"
-//! lto = true
-//! codegen-units = 1
-//! strip = true
-//! ```
-//!
-//! # Build, drop in, look
-//!
-//! ```text
-//! rustup target add wasm32-wasip2
-//! cargo build --release --target wasm32-wasip2
-//! roundsman probe target/wasm32-wasip2/release/word.wasm --target https://example.com --settings '{"word": "Example"}'
-//! cp target/wasm32-wasip2/release/word.wasm /etc/roundsman/plugins/
-//! ```
-//!
-//! `roundsman probe` runs the plugin once, without an agent, and prints outcome, points and log lines. A running agent
-//! takes the copied file as it comes, without a restart; the file's stem is the plugin's name. Then put a check, such as
-//! the example above, into `/etc/roundsman/checks/`, and see it by `roundsman check show word`.
-//!
-//! Optional, in `.cargo/config.toml`: a check needs little stack, and the linker's default of 1 MiB costs a few
-//! microseconds in every run.
+//! Without `plugin new`: `Cargo.toml` says `crate-type = ["cdylib"]` under `[lib]`, names this crate, `serde` (with
+//! `derive`) and `schemars`, and has a `[profile.release]` of `opt-level = "s"`, `lto = true`, `codegen-units = 1` and
+//! `strip = true`. In `.cargo/config.toml`, because a check needs little stack and the linker's default of 1 MiB costs a
+//! few microseconds in every run:
 //!
 //! ```toml
 //! [target.wasm32-wasip2]
 //! rustflags = ["-C", "link-arg=-zstack-size=65536"]
 //! ```
 //!
+//! # 2. Against the world, without an agent
+//!
+//! ```text
+//! roundsman probe target/wasm32-wasip2/release/word.wasm --explain --target https://example.com --settings '{"word": "Example"}'
+//! ```
+//!
+//! runs it once and prints outcome, points and log lines; with `--explain` also which grants it used, each call with the
+//! time of its phases, and how much of each limit it took.
+//!
+//! # 3. Into an agent
+//!
+//! ```text
+//! cp target/wasm32-wasip2/release/word.wasm /etc/roundsman/plugins/
+//! ```
+//!
+//! A running agent takes the file as it comes, without a restart; its stem is the plugin's name (cargo writes
+//! `disk_usage.wasm` for a crate `disk-usage`: copy it as `disk-usage.wasm`). Then put a check, such as the example above,
+//! into `/etc/roundsman/checks/word.yaml`, and see its records by `roundsman check show word`.
+//!
 //! # Outcome or fault
 //!
 //! An [`Outcome`] says something about the target. A target that is down, refuses, does not answer or answers wrongly is
 //! [`critical`](Outcome::critical). A [`Fault`] says that the check could not be carried out, so that nothing is known
-//! of the target: settings that make no sense, something that is not granted. A panic is the plugin's own failure: its
-//! message becomes the summary of the record, and nobody else notices.
+//! of the target: settings that make no sense, something that is not granted. Failures of the network know which of the
+//! two they are ([`into_outcome_or_fault`](http::Failure::into_outcome_or_fault)); those of [`system`] and [`command`]
+//! become faults by `?`. A panic is the plugin's own failure: its message becomes the summary of the record, and nobody
+//! else notices.
 //!
 //! # What a plugin may touch
 //!
 //! [`context`], [`report`], [`log`] and [`state`], the clocks and random numbers: always. The addresses of the check's
-//! targets, and what its operator wrote under `allow:`: through [`http`] and [`system`], or with plain `std::net` (see
-//! [`net`] for time limits) and `std::fs`. Anything else is refused with the line to add.
+//! targets, and what its operator wrote under `allow:`: through [`http`], [`tcp`], [`udp`], [`dns`], [`icmp`], [`system`]
+//! and [`command`], or with plain `std::net` (see [`net`] for time limits) and `std::fs`. Anything else is refused with
+//! the line to add. What a plugin does not use is not in its file.
+//!
+//! Settings that name an address, a path, a secret or a program are best marked, so that `roundsman validate` can name
+//! the line that they need, before anything runs: `#[schemars(extend("x-roundsman" = {"kind": "destination"}))]`
+//! (`path`, `secret`, `command`).
+//!
+//! Every call to the host ends a little before the run is cut, with `timeout` and the phase that hung; a run that waits by
+//! itself asks [`context::budget`] how long it may.
+//!
+//! # What it reports
+//!
+//! Points of the series that `describe` declares ([`report::Point`]; a field keeps its type for ever, and its name ends
+//! with its unit), the target's latency ([`report::latency`]), and, for a check that looks at many things at once, a
+//! finding for each ([`report::finding`], declared by [`Describe::findings`]). All of it survives a later failure. What
+//! one run has to tell the next goes into [`state`]; it is kept when the run ends in an outcome.
 //!
 //! # Tests
 //!
-//! The crate compiles for the machine that you work on, so that `cargo test` covers what needs no host: settings
-//! ([`settings()`]), the description ([`describe()`], by [`DESCRIBE_SCHEMA`]), points ([`report::Point::check`]) and your
-//! own judgement of what was measured. Functions that ask the host panic there: keep them apart from what decides.
+//! `cargo test` covers what needs no host: settings ([`settings()`]), the description ([`describe()`], by
+//! [`DESCRIBE_SCHEMA`]), points ([`report::Point::check`]) and your own judgement. Functions that ask the host panic
+//! there: keep them apart from what decides.
+//!
+//! The rest is for `roundsman plugin test`. It runs the built file in the real sandbox with real limits and grants, and
+//! answers from `tests/cases.yaml` in place of the world:
+//!
+//! ```yaml
+//! cases:
+//!   - name: a page without the word
+//!     target: https://shop.example/
+//!     settings: {word: basket}
+//!     answers:
+//!       http: [{request: "GET https://shop.example/", status: 200, body: "nothing here", timings: {connect: 3ms}}]
+//!     expect:
+//!       status: critical
+//!       summary: not found
+//!       points: [{series: word, fields: {count: 0, total_ms: 3.0}}]
+//! ```
+//!
+//! `docs/plugins.md` of the repository has the answers of every interface.
+//!
+//! # Publishing
+//!
+//! `roundsman plugin inspect word.wasm` shows what an operator will want to know: digest, imports, the grants that it
+//! needs, settings, series. `roundsman plugin keygen` makes a pair of keys once; `roundsman plugin sign word.wasm --key
+//! FILE` writes `word.wasm.minisig` beside it, which belongs to the file wherever it goes.
 //!
 //! Absent by design: threads, asynchronous code, and any way to grant oneself something.
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod command;
 pub mod context;
 mod describe;
+pub mod dns;
 mod entry;
+mod exchange;
+pub mod exposition;
 pub mod http;
+pub mod icmp;
 pub mod log;
 pub mod net;
 mod outcome;
@@ -128,6 +189,8 @@ pub mod report;
 mod setting;
 pub mod state;
 pub mod system;
+pub mod tcp;
+pub mod udp;
 
 pub use describe::{DESCRIBE_SCHEMA, Describe, Field, Series, Tag};
 #[doc(hidden)]
@@ -136,7 +199,7 @@ pub use entry::{describe, settings};
 pub use outcome::{Fault, Outcome, Status};
 #[cfg(feature = "regex")]
 pub use setting::Pattern;
-pub use setting::{Size, Span};
+pub use setting::{Severity, Size, Span};
 
 /// A check: what an author writes.
 pub trait Check {

@@ -1,8 +1,11 @@
-//! What `std::net` lacks on WASI 0.2: connecting and reading with a limit of time that can be relied upon.
+//! What `std::net` lacks on WASI 0.2 (connecting and reading with a limit of time that can be relied upon), and the words
+//! that the network's interfaces share.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+pub use crate::exchange::{Certificate, Failure, Family, Timings};
 
 /// Connects, and waits for it at most so long. On WASI 0.2 `TcpStream::connect_timeout` alone may return a stream whose
 /// connection was refused, when the refusal does not come at once: the C library's `poll` then reports no error.

@@ -22,6 +22,27 @@ pub struct Size(pub u64);
 #[serde(try_from = "String")]
 pub struct Pattern(pub regex_lite::Regex);
 
+/// What something is when it is not as expected: `warning`, or `critical`, which it is unless the operator says otherwise.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Severity {
+    /// Somebody should look at it in working hours.
+    Warning,
+    /// It is broken.
+    #[default]
+    Critical,
+}
+
+impl From<Severity> for crate::Status {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
 const DURATIONS: [(&str, f64); 7] =
     [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3_600e9), ("d", 86_400e9)];
 const SIZES: [(&str, f64); 4] = [("", 1.0), ("Ki", 1_024.0), ("Mi", 1_048_576.0), ("Gi", 1_073_741_824.0)];

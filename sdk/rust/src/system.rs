@@ -1,10 +1,27 @@
 //! What the node's kernel says. Each function needs its word in the check's `allow: {system: […]}`.
+//!
+//! ```no_run
+//! # fn look() -> Result<(), roundsman_sdk::Fault> {
+//! use roundsman_sdk::system;
+//!
+//! let [one, _, _] = system::load_average()?;
+//! let ssh = system::listening_ports()?.into_iter().find(|port| port.port == 22);
+//! # let _ = (one, ssh);
+//! # Ok(())
+//! # }
+//! ```
+
+mod kernel;
+mod lists;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Fault;
 use crate::bindings::roundsman::host::system;
+
+pub use self::kernel::{KernelLine, KernelLog, START, kernel_log, sysctl};
+pub use self::lists::{List, Port, Process, Unit, failed_units, listening_ports, processes, units};
 
 /// A mounted filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]

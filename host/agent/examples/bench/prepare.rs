@@ -30,8 +30,9 @@ impl Place {
         self.target.join("bench").join(name)
     }
 
-    /// A plugin by name: a guest of the benchmark, or one that is shipped.
+    /// A plugin by name: a guest of the benchmark, or one that is shipped; `http-2` is `http` once more.
     pub(crate) fn plugin(&self, name: &str) -> PathBuf {
+        let name = name.strip_suffix("-2").unwrap_or(name);
         let own = self.own(&format!("{name}.wasm"));
         if own.is_file() { own } else { self.target.join("plugins").join(format!("{name}.wasm")) }
     }
@@ -97,6 +98,8 @@ fn make_certificate(place: &Place) -> Result<()> {
     fs::write(place.authority(), certificate.pem())?;
     fs::write(certificate_der, certificate.der())?;
     fs::write(key_der, key.serialize_der())?;
+    // For servers that want text.
+    fs::write(place.own("key.pem"), key.serialize_pem())?;
     Ok(())
 }
 

@@ -44,7 +44,7 @@ struct Row {
 }
 
 #[rustfmt::skip]
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     Row { name: "run", promise: "≤ 40 µs CPU per run", measure: rows::engine::run },
     Row { name: "floor", promise: "≤ 12 µs, ≥ 60× cheaper than fork+exec", measure: rows::floor::floor },
     Row { name: "schedule", promise: "due = run at 10,000/s; p99.9 lag ≤ bare timer + 5 ms", measure: rows::engine::schedule },
@@ -55,6 +55,8 @@ const ROWS: [Row; 13] = [
     Row { name: "idle", promise: "1,000 checks at 10 s: ≤ 0.5 % of a core beside the checks' own work", measure: rows::engine::idle },
     Row { name: "http", promise: "≤ 200 µs CPU per probe, new connection each", measure: rows::network::http },
     Row { name: "tls", promise: "the same with TLS", measure: rows::network::tls },
+    Row { name: "nginx", promise: "≥ 3× blackbox_exporter's probes for each second of processor time", measure: rows::yardstick::http },
+    Row { name: "nginx-tls", promise: "the same with TLS", measure: rows::yardstick::tls },
     Row { name: "memory", promise: "RssAnon ≤ 48 MiB after 10 min, 35 plugins, 100 checks", measure: rows::process::memory },
     Row { name: "start", promise: "first run ≤ 150 ms after exec, warm cache", measure: rows::process::start },
     Row { name: "stream", promise: "≥ 100,000 points/s per core from Store to socket", measure: rows::stream::stream },

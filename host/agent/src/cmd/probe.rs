@@ -1,5 +1,7 @@
 //! `roundsman probe`: one run of a plugin without an agent, in the same sandbox.
 
+mod explain;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use anyhow::{Context, bail};
 use roundsman_model::check::Limits;
 use roundsman_model::grants::Allow;
 use roundsman_model::key::Key;
-use roundsman_model::name::CheckName;
+use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::record::Value;
 use roundsman_model::state::State;
 use roundsman_model::target::Target;
@@ -17,11 +19,13 @@ use roundsman_plugin::cache::Cache;
 use roundsman_plugin::compile::Compiler;
 use roundsman_plugin::engine::{Engine, EngineLimits, MAX_MEMORY};
 use roundsman_plugin::job::{Assignment, Job, Memory, Node, Report};
-use roundsman_plugin::load::{MAX_PLUGIN_FILE, Plugin};
+use roundsman_plugin::load::{LoadError, MAX_PLUGIN_FILE, Plugin};
 use roundsman_probe::grants::Grants;
 use roundsman_probe::probe::{Options, Probe};
+use roundsman_probe::secrets::{Place, Secrets, Source};
 use roundsman_web::view::PointView;
 
+use self::explain::Explained;
 use super::table::{say, say_json};
 use super::{Format, Output, duration, exit_of};
 
@@ -38,9 +42,15 @@ pub(super) struct Arguments {
     /// More that is allowed: `network=tcp://10.0.0.7:5432`, `system=load`, `files=/etc/hosts`
     #[arg(long, value_name = "LIST=WORD", value_parser = allowance)]
     allow: Vec<(String, String)>,
+    /// A secret that may be used by its name: a file, or a directory with `token`, `username`, `tls.crt` …
+    #[arg(long, value_name = "NAME=PATH", value_parser = secret)]
+    secret: Vec<(String, PathBuf)>,
     /// The run is cut after this
     #[arg(long, default_value = "10s", value_parser = duration)]
     timeout: Duration,
+    /// Tell also which grants were used, what was asked of the host and how long it took, and how much of each limit
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -56,35 +66,50 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> anyhow::Result<Self> {
+        Self::with(Options::default())
+    }
+
+    /// With what the world is to be asked by.
+    fn with(options: Options) -> anyhow::Result<Self> {
         let limits = EngineLimits { runs: 1, memory: MAX_MEMORY };
-        let engine = Engine::new(limits, Arc::new(Probe::new(Options::default())))?;
+        let engine = Engine::new(limits, Arc::new(Probe::new(options)))?;
         let directory = tempfile::tempdir()?;
         let cache = Cache::open(directory.path(), engine.compatibility())?;
         Ok(Self { engine, compiler: Compiler::this_executable()?, cache, _directory: directory })
     }
 
     pub(super) async fn load(&self, file: &Path) -> anyhow::Result<(Vec<u8>, Plugin)> {
+        let (name, bytes) = Self::read(file)?;
+        let plugin = self.load_bytes(name, &bytes).await?;
+        Ok((bytes, plugin))
+    }
+
+    /// What a plugin's file holds, and what the plugin is called.
+    pub(super) fn read(file: &Path) -> anyhow::Result<(PluginName, Vec<u8>)> {
         let read = crate::watch::read::read_stable(file, MAX_PLUGIN_FILE).map_err(|error| {
             let absent = error.is_absent();
             let error = anyhow::Error::from(error);
             if absent { error.context("PLUGIN is the path of a file") } else { error }
         })?;
         let name = file.file_name().and_then(|name| name.to_str()).context("the file has no name")?;
-        let name = crate::coordinator::plugin_name(name).map_err(anyhow::Error::msg)?;
-        let plugin = Plugin::load(&self.engine, &self.compiler, &self.cache, name, &read.bytes).await?;
-        Ok((read.bytes, plugin))
+        // Cargo writes `disk_usage.wasm` for what is called `disk-usage` where it is put to use.
+        let name = crate::coordinator::plugin_name(&name.replace('_', "-")).map_err(anyhow::Error::msg)?;
+        Ok((name, read.bytes))
+    }
+
+    /// Makes a plugin of bytes that were read before.
+    pub(super) async fn load_bytes(&self, name: PluginName, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        Plugin::load(&self.engine, &self.compiler, &self.cache, name, bytes).await
     }
 }
 
 pub(super) fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = arguments.settings;
-    let target = arguments.target.map(|address| Target {
-        name: address.as_str().into(),
-        address: address.into(),
-        labels: Default::default(),
-    });
-    let grants = Grants::compile(target.as_slice(), &allow(arguments.allow), &[])?;
-    let bench = Bench::new()?;
+    let target = arguments.target.as_deref().map(target);
+    let mut allow = allow(arguments.allow);
+    allow.secrets.extend(arguments.secret.iter().map(|(name, _)| name.clone()));
+    let (grants, ledger) = Grants::watched(target.as_slice(), &allow)?;
+    let bench = Bench::with(Options { secrets: secrets(arguments.secret), ..Options::default() })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let report = runtime.block_on(async {
         let file = arguments.plugin.display();
@@ -94,37 +119,71 @@ pub(super) fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let wrong = wrong.join("; ");
             bail!("the settings are not right: {wrong}; `roundsman plugin inspect {file}` shows what it takes");
         }
-        let key = Key::new(CheckName::new(plugin.name().as_str())?, target.as_ref().map(|t| &*t.name));
-        let assignment = Assignment {
-            key,
-            settings: settings.to_string(),
-            target,
-            node: Arc::new(Node {
-                name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-                ..Node::default()
-            }),
-            grants: Arc::new(grants),
-            limits: Limits::default(),
-        };
-        let job = Job {
-            assignment: Arc::new(assignment),
-            scheduled: crate::clock::system_now(),
-            attempt: 1,
-            previous: None,
-            memory: Arc::new(Memory::new()),
-            timeout: arguments.timeout,
-        };
+        let job = job(&plugin, &settings, target, grants, arguments.timeout)?;
         Ok(plugin.run(Arc::new(job)).await)
     })?;
     runtime.shutdown_background();
+    let explained = arguments
+        .explain
+        .then(|| Explained::of(&report, &ledger, bench.engine.probe().stats(), &Limits::default(), arguments.timeout));
     match arguments.output.output {
-        Format::Json => say_json(&json(&report))?,
-        Format::Table => print(&report)?,
+        Format::Json => say_json(&json(&report, explained.as_ref()))?,
+        Format::Table => print(&report, explained.as_ref())?,
     }
     Ok(exit_of(State::from(report.status)))
 }
 
-fn settings(text: &str) -> Result<serde_json::Value, String> {
+/// An argument like `etcd=/run/secrets/etcd`.
+fn secret(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write NAME=PATH, for instance etcd=/run/secrets/etcd")?;
+    let whole = std::path::absolute(path).map_err(|error| error.to_string())?;
+    if whole.exists() { Ok((name.to_owned(), whole)) } else { Err(format!("there is nothing at {path}")) }
+}
+
+fn secrets(named: Vec<(String, PathBuf)>) -> Secrets {
+    let source = |(name, path): (String, PathBuf)| {
+        let place = if path.is_dir() { Place::Directory(path) } else { Place::File(path) };
+        (name, Source { place, destinations: Vec::new() })
+    };
+    Secrets::new(named.into_iter().map(source).collect())
+}
+
+/// A target of which nothing but the address is known.
+pub(super) fn target(address: &str) -> Target {
+    Target { name: address.into(), address: address.into(), labels: Default::default() }
+}
+
+/// One run here and now.
+pub(super) fn job(
+    plugin: &Plugin,
+    settings: &serde_json::Value,
+    target: Option<Target>,
+    grants: Grants,
+    timeout: Duration,
+) -> anyhow::Result<Job> {
+    let assignment = Assignment {
+        key: Key::new(CheckName::new(plugin.name().as_str())?, target.as_ref().map(|t| &*t.name)),
+        settings: settings.to_string(),
+        target,
+        node: Arc::new(Node {
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            ..Node::default()
+        }),
+        grants: Arc::new(grants),
+        limits: Limits::default(),
+    };
+    Ok(Job {
+        assignment: Arc::new(assignment),
+        scheduled: crate::clock::system_now(),
+        attempt: 1,
+        previous: None,
+        memory: Arc::new(Memory::new()),
+        timeout,
+    })
+}
+
+/// An argument that is JSON.
+pub(super) fn settings(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
@@ -140,7 +199,8 @@ const LISTS: [(&str, ListOf); 6] = [
     ("kubernetes", |allow| &mut allow.kubernetes),
 ];
 
-fn allowance(text: &str) -> Result<(String, String), String> {
+/// An argument like `system=load`.
+pub(super) fn allowance(text: &str) -> Result<(String, String), String> {
     let (list, word) = text.split_once('=').ok_or("write LIST=WORD, for instance system=load")?;
     if LISTS.iter().any(|(name, _)| *name == list) {
         return Ok((list.to_owned(), word.to_owned()));
@@ -149,7 +209,7 @@ fn allowance(text: &str) -> Result<(String, String), String> {
 }
 
 /// `LIST=WORD` as the lists of `allow:`.
-fn allow(words: Vec<(String, String)>) -> Allow {
+pub(super) fn allow(words: Vec<(String, String)>) -> Allow {
     let mut allow = Allow::default();
     for (list, word) in words {
         let found = LISTS.iter().find(|(name, _)| *name == list);
@@ -167,11 +227,12 @@ fn flag_for(denial: &str) -> Option<String> {
     Some(format!("--allow {list}={word}"))
 }
 
-fn took(report: &Report) -> Duration {
+/// From the first instruction to the end.
+pub(super) fn took(report: &Report) -> Duration {
     report.began.map_or(Duration::ZERO, |began| report.ended.duration_since(began))
 }
 
-fn print(report: &Report) -> anyhow::Result<()> {
+fn print(report: &Report, explained: Option<&Explained>) -> anyhow::Result<()> {
     let code = report.code.as_deref().map(|code| format!(" ({code}, blame {})", report.blame.as_str()));
     say(&format!("{}{}: {}\n", report.status.as_str(), code.unwrap_or_default(), report.summary))?;
     if let Some(flag) = flag_for(&report.summary).filter(|_| report.code.as_deref() == Some("denied")) {
@@ -195,6 +256,9 @@ fn print(report: &Report) -> anyhow::Result<()> {
     for line in &report.story.log {
         say(&format!("log      {} {}\n", line.level.as_str(), line.text))?;
     }
+    for line in explained.map(Explained::lines).unwrap_or_default() {
+        say(&format!("{line}\n"))?;
+    }
     Ok(())
 }
 
@@ -207,8 +271,8 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn json(report: &Report) -> serde_json::Value {
-    serde_json::json!({
+fn json(report: &Report, explained: Option<&Explained>) -> serde_json::Value {
+    let mut json = serde_json::json!({
         "status": report.status,
         "blame": report.blame,
         "code": report.code,
@@ -220,7 +284,11 @@ fn json(report: &Report) -> serde_json::Value {
         "points": report.points.iter().map(PointView::of).collect::<Vec<_>>(),
         "findings": report.findings,
         "log": report.story.log.iter().map(|line| format!("{} {}", line.level.as_str(), line.text)).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(object), Some(explained)) = (json.as_object_mut(), explained) {
+        object.insert("explained".to_owned(), serde_json::json!(explained));
+    }
+    json
 }
 
 #[cfg(test)]

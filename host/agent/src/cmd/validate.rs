@@ -5,6 +5,7 @@ mod budget;
 mod marks;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,10 +23,12 @@ use crate::checks::files::Files;
 use crate::checks::{self, Configured};
 use crate::config::nearest::nearest;
 use crate::config::{self, Config};
-use crate::coordinator::{PLUGIN_ENDINGS, complaints, plugin_name};
+use crate::coordinator::examine::complaints;
+use crate::coordinator::{PLUGIN_ENDINGS, plugin_name};
 use crate::plugins::chain;
 use crate::prepare::Common;
 use crate::problem::Problem;
+use crate::trust::{self, Origin, Policy, ceiling};
 use crate::watch::snapshot::Scan;
 use roundsman_model::name::PUSHED;
 
@@ -120,22 +123,27 @@ fn destinations(config: &Config) -> Vec<Problem> {
 }
 
 /// Plugins by name; none for a file that cannot be used.
-type Plugins = BTreeMap<String, Option<Arc<Plugin>>>;
+type Plugins = BTreeMap<String, Option<(Arc<Plugin>, Origin)>>;
 
 async fn look(config: &Config, problems: &mut Vec<Problem>) -> anyhow::Result<Found> {
-    let plugins = load_plugins(&Bench::new()?, config, problems).await;
+    let policy = Policy::open(&config.trust).unwrap_or_else(|wrong| {
+        problems.extend(wrong);
+        Policy::default()
+    });
+    let plugins = load_plugins(&Bench::new()?, &policy, config, problems).await;
+    problems.extend(advice::of_trust(&policy, &plugins.keys().map(String::as_str).collect::<Vec<_>>()));
     let files = Files::read_once(&config.paths.checks, config.node.clone());
     problems.extend(files.problems());
     problems.extend(anchors(config, &files));
     let now = crate::clock::system_now();
-    let view = View { config, plugins: &plugins, common: common(config), now };
+    let view = View { config, plugins: &plugins, policy: &policy, common: common(config), now };
     let (mut budget, mut found) = (Budget::default(), Found { plugins: plugins.len(), ..Found::default() });
     for configured in files.checks() {
         found.checks += 1;
         found.pairs += configured.pairs();
         if configured.check.enabled {
             let rate = advice::rate(&configured.check, now);
-            budget.add(rate, view.plugin(configured).map(|plugin| &**plugin.description()));
+            budget.add(rate, view.plugin(configured).map(|(plugin, _)| &**plugin.description()));
         }
         problems.extend(view.look_at(configured).await);
     }
@@ -153,7 +161,7 @@ async fn look(config: &Config, problems: &mut Vec<Problem>) -> anyhow::Result<Fo
 }
 
 fn common(config: &Config) -> Common {
-    Common::new(config.node.clone(), vec![config.http.listen.port()])
+    Common::new(config.node.clone(), vec![config.http.listen.port()]).with_secrets(config.secrets.keys())
 }
 
 /// Anchors that are no checks: while one is missing, nothing can be suspect for its sake.
@@ -174,12 +182,13 @@ fn anchors(config: &Config, files: &Files) -> Vec<Problem> {
 struct View<'a> {
     config: &'a Config,
     plugins: &'a Plugins,
+    policy: &'a Policy,
     common: Common,
     now: Timestamp,
 }
 
 impl View<'_> {
-    fn plugin(&self, configured: &Configured) -> Option<&Arc<Plugin>> {
+    fn plugin(&self, configured: &Configured) -> Option<&(Arc<Plugin>, Origin)> {
         self.plugins.get(configured.check.plugin.as_str())?.as_ref()
     }
 
@@ -190,10 +199,14 @@ impl View<'_> {
         };
         let plugin = self.plugin(configured);
         let mut problems = match plugin {
-            Some(plugin) => complaints(configured, plugin, &prepared).await,
+            Some((plugin, origin)) => {
+                let mut problems = ceiling::problems(self.policy, origin, configured, &self.common.node);
+                problems.extend(complaints(configured, plugin, &prepared).await);
+                problems
+            }
             None => self.no_plugin(configured).into_iter().collect(),
         };
-        let description = plugin.map(|plugin| &**plugin.description());
+        let description = plugin.map(|(plugin, _)| &**plugin.description());
         let (node, own_ports) = (&self.common.node, &self.common.own_ports);
         problems.extend(advice::of_check(configured, description, node, own_ports, self.now));
         problems
@@ -217,7 +230,7 @@ impl View<'_> {
     }
 }
 
-async fn load_plugins(bench: &Bench, config: &Config, problems: &mut Vec<Problem>) -> Plugins {
+async fn load_plugins(bench: &Bench, policy: &Policy, config: &Config, problems: &mut Vec<Problem>) -> Plugins {
     let scan = Scan::of(&config.paths.plugins, PLUGIN_ENDINGS);
     problems.extend(scan.problems.iter().cloned());
     let mut plugins = BTreeMap::new();
@@ -229,8 +242,13 @@ async fn load_plugins(bench: &Bench, config: &Config, problems: &mut Vec<Problem
                 continue;
             }
         };
-        let plugin = match bench.load(&seen.path).await {
-            Ok((_, plugin)) => Some(Arc::new(plugin)),
+        let plugin = match load_plugin(bench, policy, &seen.path).await {
+            Ok((plugin, origin)) => {
+                let doubt =
+                    origin.doubt.iter().map(|doubt| Problem::error(trust::beside(&seen.path), &**doubt).warning());
+                problems.extend(doubt);
+                Some((Arc::new(plugin), origin))
+            }
             Err(error) => {
                 problems.push(Problem::error(&*seen.path, chain(error.as_ref())));
                 None
@@ -239,6 +257,13 @@ async fn load_plugins(bench: &Bench, config: &Config, problems: &mut Vec<Problem
         plugins.insert(name.to_string(), plugin);
     }
     plugins
+}
+
+/// Nothing is compiled or run that the configuration does not take.
+async fn load_plugin(bench: &Bench, policy: &Policy, path: &Path) -> anyhow::Result<(Plugin, Origin)> {
+    let (name, bytes) = Bench::read(path)?;
+    let origin = policy.judge(&name, &bytes, &trust::read_beside(path))?;
+    Ok((bench.load_bytes(name, &bytes).await?, origin))
 }
 
 fn told(problems: &[Problem], found: Option<&Found>, format: Format) -> anyhow::Result<ExitCode> {

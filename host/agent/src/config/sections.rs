@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roundsman_model::name::{CheckName, excerpt};
+use roundsman_probe::pattern::{Pattern, Scheme};
+use roundsman_probe::secrets::{self, Source};
 
 use crate::config::read::{Fields, Value, Walk};
 use crate::config::yaml::{Node as Tree, Place};
 use crate::config::{
-    Api, Config, Format, Http, Influx, Level, Limits, Log, Node, Paths, Secret, SelfCheck, Shutdown, Store, Trust,
-    Uplink,
+    Api, Config, Format, Http, Influx, Level, Limits, Log, Node, Paths, SelfCheck, Shutdown, Store, Uplink,
 };
+use crate::config::{supervision, trust};
 
 /// What `http.public` may open to other machines.
 pub(super) const PUBLIC: [(&str, ()); 8] = [
@@ -52,6 +54,8 @@ const MAX_URL: usize = 2_048;
 const MAX_LABEL: usize = 256;
 const MAX_LABELS: usize = 256;
 const MAX_NODE_NAME: usize = 253;
+/// Lines that one secret is sent along; each is looked at before it is sent.
+const MAX_DESTINATIONS: usize = 256;
 /// Each is looked at with every record of the others; a handful tells an outage from a coincidence.
 const MAX_ANCHORS: usize = 32;
 
@@ -74,16 +78,17 @@ pub(super) fn read<'n>(mut root: Fields<'n>, fallback: &Fallback, empty: &'n Tre
     let http = http(section("http", walk), walk);
     let store = store(section("store", walk), walk);
     let limits = limits(section("limits", walk), walk);
-    let trust = trust(section("trust", walk), walk);
+    let trust = trust::read(section("trust", walk), walk);
     let log = log(section("log", walk), walk);
     let shutdown = shutdown(section("shutdown", walk), walk);
     let uplink = uplink(section("uplink", walk), walk);
     let self_check = self_check(section("selfCheck", walk), walk);
+    let supervision = supervision::read(section("supervision", walk), walk);
     let influx = root.get("influx", walk).map(|value| destinations(&value, walk)).unwrap_or_default();
     let secrets = root.get("secrets", walk).map(|value| secrets(&value, walk)).unwrap_or_default();
     not_yet(&mut root, walk);
     root.finish(walk);
-    Config { node, paths, http, influx, store, secrets, limits, trust, log, shutdown, uplink, self_check }
+    Config { node, paths, http, influx, store, secrets, limits, trust, log, shutdown, uplink, self_check, supervision }
 }
 
 /// Sections of which nothing is carried out so far: whoever writes them relies on them.
@@ -192,7 +197,7 @@ fn paths(mut fields: Fields<'_>, walk: &mut Walk) -> Paths {
     Paths { plugins, checks, state }
 }
 
-fn path(value: &Value<'_>, walk: &mut Walk) -> Option<PathBuf> {
+pub(super) fn path(value: &Value<'_>, walk: &mut Walk) -> Option<PathBuf> {
     let text = value.line(walk, MAX_PATH)?;
     if text.is_empty() {
         walk.error(value, format!("{} is empty: write a path", value.label()));
@@ -259,27 +264,6 @@ fn limits(mut fields: Fields<'_>, walk: &mut Walk) -> Limits {
     Limits { runs: runs.unwrap_or(256), memory: memory.unwrap_or(512 * MI) }
 }
 
-/// A ceiling that is written and not enforced would be worse than none: whoever wrote it relies on it.
-fn trust(mut fields: Fields<'_>, walk: &mut Walk) -> Trust {
-    let words = [("none", true), ("digest", false), ("signature", false)];
-    if let Some(value) = fields.get("require", walk)
-        && value.word(walk, &words) == Some(false)
-    {
-        let message = "plugins cannot be required to have a digest or signature yet".to_owned();
-        walk.error_hint(
-            &value,
-            message,
-            "write `require: none`, and guard the directory of plugins by its permissions",
-        );
-    }
-    if let Some(value) = fields.get("plugins", walk) {
-        let message = "ceilings per plugin are not enforced yet, so this would protect nothing".to_owned();
-        walk.error_hint(&value, message, "leave the key out; what a check may touch is in its own `allow:`");
-    }
-    fields.finish(walk);
-    Trust::None
-}
-
 fn log(mut fields: Fields<'_>, walk: &mut Walk) -> Log {
     let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace].map(|l| (l.as_str(), l));
     let formats = [("text", Format::Text), ("json", Format::Json)];
@@ -295,7 +279,7 @@ fn shutdown(mut fields: Fields<'_>, walk: &mut Walk) -> Shutdown {
     Shutdown { grace: grace.unwrap_or(Duration::from_secs(10)) }
 }
 
-fn secrets(value: &Value<'_>, walk: &mut Walk) -> BTreeMap<String, Secret> {
+fn secrets(value: &Value<'_>, walk: &mut Walk) -> BTreeMap<String, Source> {
     let mut secrets = BTreeMap::new();
     for (entry, inner) in value.entries(walk).unwrap_or_default() {
         if CheckName::new(&entry.key).is_err() {
@@ -305,15 +289,37 @@ fn secrets(value: &Value<'_>, walk: &mut Walk) -> BTreeMap<String, Secret> {
         let Some(mut fields) = Fields::new(inner.clone(), walk) else { continue };
         let file = fields.get("file", walk).and_then(|v| path(&v, walk));
         let directory = fields.get("directory", walk).and_then(|v| path(&v, walk));
-        match (file, directory, fields.writes(&["file", "directory"])) {
-            (Some(file), None, _) => drop(secrets.insert(entry.key.to_string(), Secret::File(file))),
-            (None, Some(directory), _) => drop(secrets.insert(entry.key.to_string(), Secret::Directory(directory))),
-            (None, None, true) => {}
-            _ => walk.error(&inner, format!("{} needs either `file` or `directory`", inner.label())),
-        }
+        let destinations = fields.get("destinations", walk).map(|value| secret_destinations(&value, walk));
+        let place = match (file, directory, fields.writes(&["file", "directory"])) {
+            (Some(file), None, _) => Some(secrets::Place::File(file)),
+            (None, Some(directory), _) => Some(secrets::Place::Directory(directory)),
+            (None, None, true) => None,
+            _ => {
+                walk.error(&inner, format!("{} needs either `file` or `directory`", inner.label()));
+                None
+            }
+        };
         fields.finish(walk);
+        if let Some(place) = place {
+            secrets.insert(entry.key.to_string(), Source { place, destinations: destinations.unwrap_or_default() });
+        }
     }
     secrets
+}
+
+/// Where a secret may be sent to: lines like those of `allow: {network: […]}`, of schemes that carry one.
+fn secret_destinations(value: &Value<'_>, walk: &mut Walk) -> Vec<Pattern> {
+    let items = value.list(walk).unwrap_or_default();
+    if items.len() > MAX_DESTINATIONS {
+        walk.error(value, format!("{} destinations are more than {MAX_DESTINATIONS}", items.len()));
+    }
+    let carries = [Scheme::Http, Scheme::Https, Scheme::Tcp, Scheme::Tls];
+    let line = |text: &str| match Pattern::parse(text) {
+        Ok(line) if line.scheme().is_some_and(|scheme| carries.contains(&scheme)) => Ok(line),
+        Ok(_) => Err(format!("`{}`: secrets are sent over https, http, tls and tcp alone", excerpt(text))),
+        Err(reason) => Err(format!("`{}` {reason}", excerpt(text))),
+    };
+    items.iter().filter_map(|item| item.made(walk, line)).collect()
 }
 
 fn destinations(value: &Value<'_>, walk: &mut Walk) -> Vec<Influx> {

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use proptest::prelude::*;
+use roundsman_probe::secrets::Place;
 
 use super::*;
 
@@ -73,7 +74,7 @@ fn everything_is_read() {
     assert_eq!((old.url.as_str(), &old.api), ("https://h/prefix", &api));
     assert_eq!(old.flush_interval, Duration::from_secs(10));
     assert_eq!(config.store.transitions_max_age, Duration::from_hours(720));
-    assert_eq!(config.secrets["shop"], Secret::File("/run/secrets/shop-token".into()));
+    assert_eq!(config.secrets["shop"].place, Place::File("/run/secrets/shop-token".into()));
     assert_eq!(config.uplink.anchors.iter().map(CheckName::as_str).collect::<Vec<_>>(), ["dns", "gateway"]);
     assert_eq!((config.log.level, config.log.format), (Level::Debug, Format::Json));
 }
@@ -113,6 +114,10 @@ fn problems_of_files() {
         ),
         ("shutdown: {grace: 1ms}\n", "f:1:19: `grace` must be from 1s to 10m, not 1ms"),
         (
+            "secrets: {d: {file: x, destinations: ['udp://h:1', 'https://h/', 'https://h']}}\n",
+            "f:1:39: `destinations[0]`: `udp://h:1`: secrets are sent over https, http, tls and tcp alone\nf:1:52: `destinations[1]`: `https://h/` has a path: write it like https://shop.example:443, https://*.shop.example:443 or tcp://10.0.0.0/8:5432",
+        ),
+        (
             "secrets: {A: {file: x}, b: {}, c: {file: x, directory: y}}\n",
             "f:1:11: `A` cannot name a secret: a-z, 0-9 and '-' only\nf:1:28: `b` needs either `file` or `directory`\nf:1:35: `c` needs either `file` or `directory`",
         ),
@@ -146,8 +151,8 @@ fn relative_paths_begin_at_the_folder_of_the_file_that_names_them() {
     assert_eq!(config.paths.checks, Path::new("/etc/r/../checks"));
     assert_eq!(config.paths.state, Path::new("/s"));
     assert_eq!(config.http.token_file.as_deref(), Some(Path::new("/etc/r/token")));
-    assert_eq!(config.secrets["a"], Secret::File("/etc/r/x".into()));
-    assert_eq!(config.secrets["b"], Secret::Directory("/etc/r/y".into()));
+    assert_eq!(config.secrets["a"].place, Place::File("/etc/r/x".into()));
+    assert_eq!(config.secrets["b"].place, Place::Directory("/etc/r/y".into()));
     let token_file = Some(PathBuf::from("/etc/r/t"));
     assert_eq!(config.influx[0].api, Api::V2 { org: "o".to_owned(), bucket: "b".to_owned(), token_file });
     // A file that is itself named from the working directory leads there; variables and flags always do.
@@ -164,19 +169,47 @@ fn relative_paths_begin_at_the_folder_of_the_file_that_names_them() {
 }
 
 #[test]
-fn trust_that_is_not_enforced_is_refused() {
+fn trust() {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    let way_out = "(list a public key: keys: {ops: {publicKey: \"RW…\"}})";
     for (file, expected) in [
-        ("trust: {require: none}\n", ""),
+        ("{require: none}".to_owned(), String::new()),
+        (format!("{{require: signature, keys: {{ops: {{publicKey: {key}}}}}}}"), String::new()),
         (
-            "trust: {require: signature}\n",
-            "f:1:18: plugins cannot be required to have a digest or signature yet (write `require: none`, and guard the directory of plugins by its permissions)",
+            "{require: signature}".to_owned(),
+            format!("f:1:18: no plugin could be used: there is no key that may sign {way_out}"),
         ),
         (
-            "trust: {plugins: {http: {}}}\n",
-            "f:1:18: ceilings per plugin are not enforced yet, so this would protect nothing (leave the key out; what a check may touch is in its own `allow:`)",
+            "{require: digest, digests: {}}".to_owned(),
+            format!("f:1:18: no plugin could be used: there is neither a digest nor a key that may sign {way_out}"),
+        ),
+        (
+            "{keys: {ops: {publicKey: abc}}}".to_owned(),
+            "f:1:33: `publicKey`: `abc` is no public key of minisign: write the line of its .pub file that begins with RW".to_owned(),
+        ),
+        (
+            "{keys: {ops: {}}}".to_owned(),
+            "f:1:21: `ops` needs either `publicKey` or `publicKeyFile`".to_owned(),
+        ),
+        (
+            format!("{{keys: {{a: {{publicKey: {key}}}, b: {{publicKey: {key}}}}}}}"),
+            "f:1:93: `b` is the same key as `a`".to_owned(),
+        ),
+        (
+            "{digests: {http: [abc]}}".to_owned(),
+            "f:1:26: `http[0]`: `abc`: a digest is 64 hexadecimal digits (sha256), written sha256:…".to_owned(),
+        ),
+        ("{plugins: {'key:ops': {}}}".to_owned(), "f:1:19: there is no key `ops` in `trust.keys`".to_owned()),
+        (
+            "{plugins: {'a b': {}}}".to_owned(),
+            "f:1:19: `a b` is neither a plugin's name nor key:NAME, sha256:… or default".to_owned(),
+        ),
+        (
+            "{plugins: {http: {files: [/etc, etc]}}}".to_owned(),
+            "f:1:40: `etc` is not absolute: write the whole path from /".to_owned(),
         ),
     ] {
-        assert_eq!(told(load(file, &[], &[])), expected, "{file}");
+        assert_eq!(told(load(&format!("trust: {file}\n"), &[], &[])), expected, "{file}");
     }
 }
 
@@ -270,7 +303,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(config.uplink.anchors, [CheckName::new("gateway").unwrap()]);
     assert_eq!((config.store.max_size, config.store.max_age), (32 << 20, Duration::from_hours(2)));
     assert_eq!((config.limits.runs, config.log.level), (7, Level::Warn));
-    assert_eq!(config.secrets["etcd"], Secret::File("/e".into()));
+    assert_eq!(config.secrets["etcd"].place, Place::File("/e".into()));
     let labels = good(load(file, &environment, &[])).node.labels;
     assert_eq!((labels["disk"].as_str(), labels["rack"].as_str()), ("ssd", "r1"));
     assert_eq!(good(load("", &[("NODE_NAME", "pod-node")], &[])).node.name, "pod-node");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use roundsman_model::key::Key;
+use roundsman_model::name::PluginName;
 use roundsman_model::record::{Finding, Point, Status};
 use roundsman_model::silence::{Silence, Until};
 use tokio::sync::oneshot;
@@ -22,15 +23,27 @@ pub(crate) enum Command {
     Silence { silence: SilenceDraft, reply: oneshot::Sender<Result<Silence, SilenceRefused>> },
     /// The answer: whether there was such a silence.
     Unsilence { id: u64, reply: oneshot::Sender<bool> },
+    /// The answer comes when the plugin's checks run again; that is on disk after the store's next commit.
+    Release { plugin: PluginName, reply: oneshot::Sender<Result<(), NotReleased>> },
 }
 
 /// Why a run off the schedule does not take place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotNow {
     Unknown,
     Busy,
     /// It takes pushed results: there is nothing to run.
     Pushed,
+    /// Its plugin is quarantined: in words.
+    Quarantined(Arc<str>),
+}
+
+/// Why a plugin is not released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotReleased {
+    Unknown,
+    /// It is neither backing off nor quarantined.
+    Running,
 }
 
 /// What somebody else found out.

@@ -26,6 +26,7 @@ impl Core {
     /// Makes a record of an outcome, and everything that follows from it.
     pub(super) fn conclude(&mut self, start: &Start, mut outcome: Outcome) {
         self.settle(&start.key, start.due);
+        let conduct = self.supervise(start, &outcome);
         let (counts, last_tick) = self.settled(&start.key);
         let Some(subject) = self.subjects.get_mut(&start.key) else { return };
         let check = subject.prepared.check.clone();
@@ -59,12 +60,9 @@ impl Core {
                 self.entries.push(Entry::Unsilenced { id });
             }
         }
-        let mut changes: Vec<&mut Change> =
-            change.iter_mut().chain(changed.iter_mut().filter_map(|finding| finding.change.as_mut())).collect();
-        if !changes.is_empty() {
-            let quiet = self.quiet(&start.key, &check, &standing, suspect, outcome.ended);
-            changes.iter_mut().for_each(|change| change.quiet = quiet);
-        }
+        let changes = change.iter_mut().chain(changed.iter_mut().filter_map(|finding| finding.change.as_mut()));
+        hush(changes, || self.quiet(&start.key, &check, &standing, suspect, outcome.ended));
+        let followed = conduct.as_ref().map(|conduct| (plugin.clone(), conduct.phase, outcome.ended));
         let record = Record {
             key: start.key.clone(),
             plugin,
@@ -87,8 +85,11 @@ impl Core {
             suspect,
         };
         let (memory, story) = (outcome.memory, outcome.story);
-        let recorded = Recorded { record, tags, change, findings: changed, memory, counts, last_tick, story };
+        let recorded = Recorded { record, tags, change, findings: changed, memory, counts, last_tick, story, conduct };
         self.entries.push(Entry::Record(Box::new(recorded)));
+        if let Some((plugin, phase, at)) = followed {
+            self.supervised(&plugin, phase, at);
+        }
     }
 
     /// Why a change at this moment alarms nobody.
@@ -174,6 +175,15 @@ impl Core {
         let turned = Turned { key, plugin, tags, standing, change, summary, counts, last_tick };
         self.entries.push(Entry::Turned(Box::new(turned)));
         true
+    }
+}
+
+/// Says of changes why they alarm nobody; most runs change nothing, and nobody asks.
+fn hush<'a>(changes: impl Iterator<Item = &'a mut Change>, quiet: impl FnOnce() -> Option<Quiet>) {
+    let mut changes = changes.peekable();
+    if changes.peek().is_some() {
+        let quiet = quiet();
+        changes.for_each(|change| change.quiet = quiet);
     }
 }
 

@@ -12,6 +12,7 @@ use roundsman_model::key::Key;
 use roundsman_model::name::{BUILT_IN, CheckName, PUSHED, PluginName};
 use roundsman_model::silence::{Silence, Silences};
 use roundsman_model::state::{Standing, State};
+use roundsman_model::supervision::{Conduct, Rules};
 use roundsman_model::time::Timestamp;
 use roundsman_plugin::job::{Job, Memory};
 use roundsman_schedule::grid::Grid;
@@ -20,6 +21,7 @@ use roundsman_schedule::slots::NO_SHARE;
 use roundsman_store::Entry;
 
 use crate::engine::command::NotNow;
+use crate::engine::supervise::Watched;
 use crate::outcome::Outcome;
 use crate::subject::{Prepared, Subject};
 use crate::uplink::Uplink;
@@ -31,6 +33,7 @@ pub(crate) struct Past {
     pub(crate) memories: HashMap<Key, Memory>,
     pub(crate) findings: HashMap<Key, Findings>,
     pub(crate) silences: Vec<Silence>,
+    pub(crate) conducts: HashMap<PluginName, Conduct>,
 }
 
 /// What was removed is remembered for so long: a clock that is set back by more has other troubles.
@@ -60,6 +63,11 @@ pub(crate) struct Core {
     pub(super) checks: HashMap<CheckName, BTreeSet<Key>>,
     pub(super) silences: Silences,
     pub(super) uplink: Uplink,
+    /// Plugins that there are, and those that an earlier life knew.
+    pub(super) plugins: HashMap<PluginName, Watched>,
+    pub(super) rules: Rules,
+    /// The number of the last life of a plugin.
+    pub(super) lives: u64,
     past: Past,
     /// How far the series of what was removed have come. Should it come back while the clock is set back, they go on.
     marks: HashMap<Key, Timestamp>,
@@ -75,7 +83,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(slots: u32, anchors: Vec<CheckName>, mut past: Past) -> Self {
+    pub(crate) fn new(slots: u32, anchors: Vec<CheckName>, rules: Rules, mut past: Past) -> Self {
         let mut silences = Silences::default();
         let mut last_silence = 0;
         for silence in std::mem::take(&mut past.silences) {
@@ -83,7 +91,13 @@ impl Core {
             // There never were more than may be.
             silences.insert(Arc::new(silence)).ok();
         }
+        let watched = |(plugin, conduct): (&PluginName, &Conduct)| {
+            (plugin.clone(), Watched::new(plugin, conduct.clone(), 0, false))
+        };
         Self {
+            plugins: past.conducts.iter().map(watched).collect(),
+            rules,
+            lives: 0,
             schedule: Schedule::new(Slots { runs: slots as usize }),
             subjects: HashMap::new(),
             checks: HashMap::new(),
@@ -164,7 +178,8 @@ impl Core {
         let plan = self.plan(&prepared, now);
         self.schedule.insert(key.clone(), plan, resume, now);
         let begins = now + prepared.check.initial_delay;
-        let last = past.as_ref().and_then(|past| last_looked_after(past, now));
+        let held = self.past.conducts.get(prepared.plugin()).is_some_and(|conduct| !conduct.is_running());
+        let last = past.as_ref().and_then(|past| last_looked_after(past, held, now));
         let mut subject = Subject {
             silent_at: prepared.silent_at(last.unwrap_or(begins)),
             prepared,
@@ -175,6 +190,7 @@ impl Core {
             generation: self.generation,
             stamp: past.map_or(mark, |past| past.high_water),
             gate: None,
+            life: None,
         };
         if matches!(subject.prepared.check.timing, Timing::Ttl(_)) {
             // What was pushed while nobody was here is lost: the count begins anew.
@@ -187,12 +203,16 @@ impl Core {
         self.checks.entry(key.check.clone()).or_default().insert(key.clone());
         self.subjects.insert(key.clone(), subject);
         self.settle(&key, now);
+        self.supervise_new(&key, now);
         // What was missed meanwhile is shown at once, and the very first tick of a new check is missed, not forgotten,
         // when the agent ends before there is a record.
         self.persist_counts(&key);
     }
 
     fn change(&mut self, key: &Key, prepared: Prepared, now: Timestamp) {
+        if self.subjects.get(key).is_some_and(|subject| subject.prepared.plugin() != prepared.plugin()) {
+            self.abandon(key);
+        }
         let mut plan = self.plan(&prepared, now);
         let Some(subject) = self.subjects.get_mut(key) else { return };
         if let (Timing::Start, Some(grid)) = (&prepared.check.timing, self.schedule.grid(key))
@@ -231,6 +251,7 @@ impl Core {
         self.past.subjects.remove(key);
         self.past.memories.remove(key);
         self.past.findings.remove(key);
+        self.abandon(key);
         if self.subjects.contains_key(key) {
             self.turn(key, State::Skipped, now, "no longer configured".into());
         }
@@ -258,7 +279,7 @@ impl Core {
                 self.schedule.skip(&start.key);
                 continue;
             }
-            match self.gate(&start) {
+            match self.gate(&start).or_else(|| self.let_in(&start, now)) {
                 None => return Some(start),
                 Some(gate) => self.hold_back(&start, gate),
             }
@@ -281,6 +302,7 @@ impl Core {
     /// A popped run does not take place: its plugin is on its way.
     pub(crate) fn skip(&mut self, key: &Key) {
         self.schedule.skip(key);
+        self.abandon(key);
         self.persist_counts(key);
     }
 
@@ -299,6 +321,9 @@ impl Core {
         let subject = self.subjects.get(key).ok_or(NotNow::Unknown)?;
         if matches!(subject.prepared.check.timing, Timing::Ttl(_)) {
             return Err(NotNow::Pushed);
+        }
+        if let Some(why) = self.quarantined(subject.prepared.plugin()) {
+            return Err(NotNow::Quarantined(why));
         }
         self.schedule.run_now(key, now).map_err(|_| NotNow::Busy)
     }
@@ -330,6 +355,7 @@ impl Core {
     /// The clock was set back to now: checks go on at once, under stamps that go on from where they were.
     pub(crate) fn set_back(&mut self, by: Duration, now: Timestamp) {
         self.schedule.set_back(now, by);
+        self.plugins.values_mut().for_each(|watched| watched.supervision.set_back());
         for subject in self.subjects.values_mut() {
             if let Some(at) = subject.silent_at {
                 subject.silent_at = Some(at - by);
@@ -352,10 +378,11 @@ impl Core {
     }
 }
 
-/// When something was last run, or held back on purpose, in an earlier life. None: never.
-fn last_looked_after(past: &roundsman_store::Subject, now: Timestamp) -> Option<Timestamp> {
+/// When something was last run, or held back on purpose, in an earlier life; `held`: its plugin was. None: never.
+fn last_looked_after(past: &roundsman_store::Subject, held: bool, now: Timestamp) -> Option<Timestamp> {
     let at = match past.standing?.state {
         State::Skipped => past.last_tick,
+        State::Unknown if held => past.last_tick,
         // A stamp that lies ahead is from before the clock was set back.
         _ => past.high_water.min(now),
     };

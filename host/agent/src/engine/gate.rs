@@ -1,4 +1,5 @@
-//! What keeps a tick from becoming a run on purpose: maintenance, and a dependency that is known to be down.
+//! What keeps a tick from becoming a run on purpose: maintenance, and a dependency that is known to be down. For plugins
+//! that are left alone see `supervise`.
 
 use std::sync::Arc;
 
@@ -52,9 +53,10 @@ impl Core {
 
     /// Nothing is expected of a key at this instant. False: that was so before.
     pub(super) fn excuse(&mut self, key: &Key, at: Timestamp, gate: Gate) -> bool {
-        let turned = self.turn(key, State::Skipped, at, gate.why.clone());
+        let turned = self.turn(key, gate.kind.state(), at, gate.why.clone());
         if let Some(subject) = self.subjects.get_mut(key) {
-            if !turned && subject.gate.as_ref() != Some(&gate) {
+            // What is held back for its plugin's sake says so as long as the plugin is: who publishes knows that.
+            if !turned && gate.kind != GateKind::Plugin && subject.gate.as_ref() != Some(&gate) {
                 self.reasons.push((key.clone(), gate.why.clone()));
             }
             subject.gate = Some(gate);

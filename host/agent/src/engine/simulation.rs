@@ -1,6 +1,7 @@
 //! A day of the engine in seconds: hundreds of random checks against an obvious model that must agree in everything.
 //!
-//! - `scene`: what operators configure; `fate`: what targets are like; `facts`: what a run finds out; `random`: dice
+//! - `scene`: what operators configure; `shelf`: plugin files; `fate`: what targets are like; `facts`: what a run finds
+//!   out; `random`: dice
 //! - `drive`: the day; `world`: core and model side by side; `store`: what survives the end of a life
 //! - `model`: what must come of it; `told`: what the store is told, as far as a model can say
 //!
@@ -12,6 +13,7 @@ mod fate;
 mod model;
 mod random;
 mod scene;
+mod shelf;
 mod store;
 mod told;
 mod world;
@@ -35,6 +37,8 @@ fn run(seed: u64, for_ns: i64) {
     eprintln!("seed {seed}: {seen:?}");
     let hours = (for_ns / 3_600 / SECOND_NS) as u64;
     assert!(seen.records > 20_000 * hours && seen.changes > 1_000 * hours, "{seen:?}");
+    assert!(seen.backoffs > 6 * hours && seen.trials_passed > hours && seen.quarantines > hours, "{seen:?}");
+    assert!(seen.cleared > hours, "{seen:?}");
     assert!(seen.finding_changes > 50 * hours && seen.flapping > 100 * hours, "{seen:?}");
 }
 

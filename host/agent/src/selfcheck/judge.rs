@@ -1,5 +1,6 @@
 //! Which of its own promises the agent breaks, in words with the figure and the way out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roundsman_model::record::{Finding, Point, Status};
@@ -44,6 +45,9 @@ pub(super) fn judge(window: &Window<'_>) -> Verdict {
             .flatten()
             .collect();
     findings.extend(window.destinations.iter().filter_map(|behind| destination(window, behind)));
+    let plugin =
+        |(name, why): &(Arc<str>, Arc<str>)| finding(format!("plugin/{name}"), Status::Warning, why.to_string());
+    findings.extend(window.now.quarantined.iter().map(plugin));
     // Stable: among equals the cause comes before what it leads to.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.status));
     let summary = match findings.split_first() {

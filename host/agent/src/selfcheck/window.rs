@@ -38,6 +38,8 @@ pub(super) struct Facts {
     /// Entries that the store has taken.
     pub(super) committed: u64,
     pub(super) destinations: Vec<DestinationFacts>,
+    /// Plugins that are quarantined, and why, in words.
+    pub(super) quarantined: Vec<(Arc<str>, Arc<str>)>,
 }
 
 #[derive(Debug, Clone)]

@@ -66,7 +66,7 @@ impl Ledger {
                 self.counted(checks, key, *counts);
             }
             Entry::Forget { key } => drop(self.0.remove(key)),
-            Entry::Silenced(_) | Entry::Unsilenced { .. } => {}
+            Entry::Silenced(_) | Entry::Unsilenced { .. } | Entry::Supervised { .. } => {}
         }
     }
 

@@ -129,7 +129,7 @@ fn from_guest(value: types::Value) -> Value {
         types::Value::Real(real) => Value::Real(real),
         types::Value::Integer(integer) => Value::Integer(integer),
         types::Value::Boolean(boolean) => Value::Boolean(boolean),
-        types::Value::Text(text) => Value::Text(crate::gather::clean(&text, crate::gather::MAX_SUMMARY)),
+        types::Value::Text(text) => Value::Text(text),
     }
 }
 

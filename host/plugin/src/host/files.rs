@@ -1,5 +1,7 @@
 //! `wasi:filesystem`, read-only: what reads is Wasmtime's behind a fence, what writes is refused here already.
 
+use std::path::Path;
+
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
@@ -17,6 +19,9 @@ use crate::state::RunState;
 impl RunState {
     /// Whether a path beneath a directory may be opened or looked at; if so, how links in it are treated.
     fn permit(&mut self, directory: &Resource<Descriptor>, path: &str, follow: PathFlags) -> FsResult<PathFlags> {
+        if let Some(root) = self.roots.get(&directory.rep()) {
+            self.job.assignment.grants.note_file(&Path::new(root).join(path));
+        }
         let Some(fence) = self.fenced.get(&directory.rep()) else { return Ok(follow) };
         match fence.permits(path) {
             // A link out of a single file leads to what is not granted, wherever it leads.
@@ -45,6 +50,9 @@ impl preopens::Host for RunState {
             let directory = self.table.push(Descriptor::Dir(preopen.directory))?;
             if let Some(fence) = preopen.fence {
                 self.fenced.insert(directory.rep(), fence);
+            }
+            if self.job.assignment.grants.are_watched() {
+                self.roots.insert(directory.rep(), preopen.path.clone());
             }
             directories.push((directory, preopen.path));
         }

@@ -42,7 +42,7 @@ pub struct Response(probe::Response, usize);
 
 /// One certificate of a chain.
 #[derive(Debug)]
-pub struct Certificate(Arc<certificate::Certificate>);
+pub struct Certificate(pub(super) Arc<certificate::Certificate>);
 
 impl RunState {
     /// Changes a request that is being drawn up, which may grow by so many bytes.
@@ -66,7 +66,7 @@ impl RunState {
                 self.trace.dial(before);
                 self.trace.deny(failed);
             }
-            code::INVALID | code::LIMIT | code::UNSUPPORTED => {
+            code::INVALID | code::LIMIT | code::UNSUPPORTED | code::SECRET => {
                 self.trace.dial(before);
             }
             _ => {}
@@ -76,7 +76,8 @@ impl RunState {
 
 /// What a response keeps in memory.
 fn size_of(response: &probe::Response) -> usize {
-    let headers = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let headers = response.headers.iter().chain(&response.trailers);
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
     response.body.len() + headers.sum::<usize>()
 }
 
@@ -159,6 +160,38 @@ impl http::HostRequest for RunState {
         self.draw_up(&request, name.len(), |r| r.set_server_name(&name))
     }
 
+    fn set_address_family(&mut self, request: Resource<Request>, family: String) -> Result<()> {
+        self.draw_up(&request, family.len(), |r| r.set_address_family(&family))
+    }
+
+    fn set_source_address(&mut self, request: Resource<Request>, address: String) -> Result<()> {
+        self.draw_up(&request, address.len(), |r| r.set_source_address(&address))
+    }
+
+    fn set_connect_to(&mut self, request: Resource<Request>, address: String) -> Result<()> {
+        self.draw_up(&request, address.len(), |r| r.set_connect_to(&address))
+    }
+
+    fn set_unix_socket(&mut self, request: Resource<Request>, path: String) -> Result<()> {
+        self.draw_up(&request, path.len(), |r| r.set_unix_socket(&path))
+    }
+
+    fn set_version(&mut self, request: Resource<Request>, version: String) -> Result<()> {
+        self.draw_up(&request, version.len(), |r| r.set_version(&version))
+    }
+
+    fn set_certificate_authority(&mut self, request: Resource<Request>, secret: String) -> Result<()> {
+        self.draw_up(&request, secret.len(), |r| r.set_certificate_authority(&secret))
+    }
+
+    fn set_client_certificate(&mut self, request: Resource<Request>, secret: String) -> Result<()> {
+        self.draw_up(&request, secret.len(), |r| r.set_client_certificate(&secret))
+    }
+
+    fn set_credentials(&mut self, request: Resource<Request>, secret: String) -> Result<()> {
+        self.draw_up(&request, secret.len(), |r| r.set_credentials(&secret))
+    }
+
     fn set_option(
         &mut self,
         request: Resource<Request>,
@@ -173,8 +206,18 @@ impl http::HostRequest for RunState {
         let Request { request: call, what, .. } = self.table.get(&request)?;
         let (call, before) = (call.clone(), self.trace.dial(Some(what.clone())));
         let mut watched = Watched::begin(&self.trace, &call);
-        let grants = &self.job.assignment.grants;
-        let result = self.probe.http_traced(grants, &call, self.host_deadline, watched.course()).await;
+        // One connection is open at a time, however many redirects there are.
+        let result = match self.opened.open(&self.probe) {
+            Ok(_permit) => {
+                let grants = &self.job.assignment.grants;
+                self.probe.http_traced(grants, &call, self.host_deadline, watched.course()).await
+            }
+            Err(failure) => {
+                let result = Err(failure);
+                self.probe.stats().http.count(&result);
+                result
+            }
+        };
         let exchange = watched.end(result);
         let seen = &mut self.table.get_mut(&request)?.seen;
         seen.timings = exchange.timings;
@@ -239,6 +282,10 @@ impl http::HostResponse for RunState {
 
     fn body(&mut self, response: Resource<Response>) -> Result<Vec<u8>> {
         Ok(self.table.get(&response)?.0.body.to_vec())
+    }
+
+    fn trailer(&mut self, response: Resource<Response>, name: String) -> Result<Vec<Vec<u8>>> {
+        Ok(self.table.get(&response)?.0.trailer(&name).map(<[u8]>::to_vec).collect())
     }
 
     fn body_truncated(&mut self, response: Resource<Response>) -> Result<bool> {

@@ -33,10 +33,12 @@ impl Host for RunState {
         name: String,
     ) -> Result<Resource<Addresses>, SocketError> {
         self.table.get(&network)?;
+        let permit = self.room_for_look_up()?;
         let (probe, grants) = (self.probe.clone(), self.job.assignment.grants.clone());
         let (trace, deadline) = (self.trace.clone(), self.host_deadline);
         let call = trace.begin(&format!("look up {name}"), None);
         let asked = Box::pin(async move {
+            let _open = permit;
             let mut seen = Seen::default();
             let answer = probe.lookup(&grants, &name, deadline, &mut seen).await;
             trace.end(call, came(&answer));

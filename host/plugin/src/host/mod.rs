@@ -3,12 +3,19 @@
 #![allow(unreachable_pub, reason = "the generated bindings re-export the types of handles")]
 
 pub(crate) mod check;
-mod connect;
+pub(crate) mod command;
+pub(crate) mod connect;
+pub(crate) mod dns;
 mod files;
 pub(crate) mod http;
+pub(crate) mod icmp;
 pub(crate) mod lookup;
+mod noted;
 pub(crate) mod system;
+pub(crate) mod tcp;
+pub(crate) mod udp;
 mod wasi;
+mod watch;
 
 use roundsman_probe::failure::Failure;
 use wasmtime::component::{HasSelf, Linker};
@@ -26,7 +33,12 @@ pub(crate) fn link(linker: &mut Linker<RunState>) -> wasmtime::Result<()> {
     own::state::add_to_linker::<_, Own>(linker, |s| s)?;
     net::types::add_to_linker::<_, Own>(linker, |s| s)?;
     net::http::add_to_linker::<_, Own>(linker, |s| s)?;
+    net::tcp::add_to_linker::<_, Own>(linker, |s| s)?;
+    net::udp::add_to_linker::<_, Own>(linker, |s| s)?;
+    net::dns::add_to_linker::<_, Own>(linker, |s| s)?;
+    net::icmp::add_to_linker::<_, Own>(linker, |s| s)?;
     host::system::add_to_linker::<_, Own>(linker, |s| s)?;
+    host::command::add_to_linker::<_, Own>(linker, |s| s)?;
     wasi::link(linker)
 }
 

@@ -1,5 +1,9 @@
 //! `roundsman:host/system`: what the node's kernel says, on top of `probe::system`.
 
+mod lists;
+
+use std::sync::Arc;
+
 use roundsman_probe::failure::{Failure, code};
 use roundsman_probe::system as probe;
 use tokio::time::Instant;
@@ -9,6 +13,11 @@ use wasmtime::component::Resource;
 use crate::bindings::roundsman::host::system;
 use crate::host::explain;
 use crate::state::RunState;
+
+pub use lists::{KernelLines, PortList, ProcessList, UnitList};
+
+/// What a guest is told.
+type Told<T> = std::result::Result<T, system::Failure>;
 
 /// One mounted filesystem.
 #[derive(Debug)]
@@ -27,7 +36,7 @@ impl RunState {
     }
 
     /// An answer of the kernel for the guest; a refusal is remembered for the record.
-    fn answer<T>(&self, answer: std::result::Result<T, Failure>) -> std::result::Result<T, system::Failure> {
+    fn answer<T>(&self, answer: std::result::Result<T, Failure>) -> Told<T> {
         answer.map_err(|failure| {
             if failure.code == code::DENIED {
                 self.trace.deny(&failure);
@@ -38,7 +47,7 @@ impl RunState {
 }
 
 impl system::Host for RunState {
-    async fn mounts(&mut self) -> Result<std::result::Result<Vec<Resource<Mount>>, system::Failure>> {
+    async fn mounts(&mut self) -> Result<Told<Vec<Resource<Mount>>>> {
         let begun = Instant::now();
         let mounts = self.probe.mounts(&self.job.assignment.grants, self.host_deadline).await;
         self.note_failed(begun, "mounts", None, &mounts);
@@ -50,7 +59,7 @@ impl system::Host for RunState {
         Ok(Ok(handles?))
     }
 
-    async fn usage(&mut self, path: String) -> Result<std::result::Result<Resource<Usage>, system::Failure>> {
+    async fn usage(&mut self, path: String) -> Result<Told<Resource<Usage>>> {
         let begun = Instant::now();
         let usage = self.probe.usage(&self.job.assignment.grants, &path, self.host_deadline).await;
         self.note_failed(begun, "usage", Some(&path), &usage);
@@ -60,31 +69,73 @@ impl system::Host for RunState {
         }
     }
 
-    fn load_average(&mut self) -> Result<std::result::Result<(f64, f64, f64), system::Failure>> {
+    fn load_average(&mut self) -> Result<Told<(f64, f64, f64)>> {
         let load = self.probe.load_average(&self.job.assignment.grants);
         Ok(self.answer(load.map(|[one, five, fifteen]| (one, five, fifteen))))
     }
 
-    fn processors(&mut self) -> Result<std::result::Result<u32, system::Failure>> {
+    fn processors(&mut self) -> Result<Told<u32>> {
         let processors = self.probe.processors(&self.job.assignment.grants);
         Ok(self.answer(processors))
     }
 
-    fn memory(&mut self) -> Result<std::result::Result<Vec<(String, u64)>, system::Failure>> {
+    fn memory(&mut self) -> Result<Told<Vec<(String, u64)>>> {
         let memory = self.probe.memory(&self.job.assignment.grants);
         Ok(self.answer(memory))
     }
 
-    fn pressure(&mut self, what: String) -> Result<std::result::Result<Vec<(String, f64)>, system::Failure>> {
+    fn pressure(&mut self, what: String) -> Result<Told<Vec<(String, f64)>>> {
         let pressure = self.probe.pressure(&self.job.assignment.grants, &what);
         Ok(self.answer(pressure))
     }
 
-    fn uname(&mut self) -> Result<std::result::Result<Vec<(String, String)>, system::Failure>> {
+    fn uname(&mut self) -> Result<Told<Vec<(String, String)>>> {
         let uname = self.probe.uname(&self.job.assignment.grants);
         let owned =
             |list: Vec<(&str, String)>| list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(self.answer(uname.map(owned)))
+    }
+
+    async fn sysctl(&mut self, name: String) -> Result<Told<String>> {
+        let begun = Instant::now();
+        let value = self.probe.sysctl(&self.job.assignment.grants, &name, self.host_deadline).await;
+        self.note_failed(begun, "sysctl", Some(&name), &value);
+        Ok(self.answer(value))
+    }
+
+    async fn processes(&mut self) -> Result<Told<Resource<ProcessList>>> {
+        let begun = Instant::now();
+        let processes = self.probe.processes(&self.job.assignment.grants, self.host_deadline).await;
+        self.note_failed(begun, "processes", None, &processes);
+        self.list(processes)
+    }
+
+    async fn listening_ports(&mut self) -> Result<Told<Resource<PortList>>> {
+        let begun = Instant::now();
+        let ports = self.probe.listening_ports(&self.job.assignment.grants, self.host_deadline).await;
+        self.note_failed(begun, "listening ports", None, &ports);
+        self.list(ports)
+    }
+
+    async fn kernel_log(&mut self, cursor: Option<String>, max_lines: u32) -> Result<Told<Resource<KernelLines>>> {
+        let (begun, grants) = (Instant::now(), &self.job.assignment.grants);
+        let lines = self.probe.kernel_log(grants, cursor.as_deref(), max_lines, self.host_deadline).await;
+        self.note_failed(begun, "kernel log", None, &lines);
+        self.list(lines)
+    }
+
+    async fn failed_units(&mut self) -> Result<Told<Resource<UnitList>>> {
+        let begun = Instant::now();
+        let units = self.probe.failed_units(&self.job.assignment.grants, self.host_deadline).await;
+        self.note_failed(begun, "failed units", None, &units);
+        self.list(units.map(Arc::new))
+    }
+
+    async fn units(&mut self, names: Vec<String>) -> Result<Told<Resource<UnitList>>> {
+        let begun = Instant::now();
+        let units = self.probe.units(&self.job.assignment.grants, &names, self.host_deadline).await;
+        self.note_failed(begun, "units", None, &units);
+        self.list(units.map(Arc::new))
     }
 }
 

@@ -1,7 +1,8 @@
 //! WASI 0.2 for ordinary guest code, without wasi:http: one way out, one policy.
 //!
 //! It is Wasmtime's, except for what it does not bound or tell: names are looked up by our own resolver (`lookup`),
-//! files are fenced (`files`), sockets are counted, and we know whether a guest waits for the network or is asleep.
+//! files are fenced (`files`), sockets and datagrams are counted (`connect`), and we know whether a guest waits for the
+//! network or is asleep.
 
 use tokio::time::Instant;
 use wasmtime::Result;
@@ -11,7 +12,7 @@ use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::io::{error, poll, streams};
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily};
+use wasmtime_wasi::p2::bindings::sockets::network::{self, IpAddressFamily};
 use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::bindings::{cli, filesystem, random, sockets};
 use wasmtime_wasi::p2::{DynPollable, SocketResult, TcpSocket, UdpSocket};
@@ -19,7 +20,6 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 use crate::bindings::wasi::sockets::ip_name_lookup;
-use crate::limits::MAX_SOCKETS;
 use crate::state::RunState;
 
 pub(super) fn link(l: &mut Linker<RunState>) -> Result<()> {
@@ -68,12 +68,6 @@ pub(super) fn open_handles<T: 'static>(table: &mut ResourceTable) -> usize {
 }
 
 impl RunState {
-    /// A guest could otherwise use up the file descriptors that the agent itself lives on.
-    fn room_for_socket(&mut self) -> SocketResult<()> {
-        let open = open_handles::<TcpSocket>(&mut self.table) + open_handles::<UdpSocket>(&mut self.table);
-        if open < MAX_SOCKETS { Ok(()) } else { Err(ErrorCode::NewSocketLimit.into()) }
-    }
-
     fn awake(&mut self) {
         self.asleep = false;
         self.waiting = None;
@@ -88,15 +82,17 @@ impl RunState {
 
 impl tcp_create_socket::Host for RunState {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
-        self.room_for_socket()?;
-        self.sockets().create_tcp_socket(family)
+        let permit = self.room_for_socket()?;
+        let made = self.sockets().create_tcp_socket(family);
+        self.keep_permit(permit, made)
     }
 }
 
 impl udp_create_socket::Host for RunState {
     async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
-        self.room_for_socket()?;
-        self.sockets().create_udp_socket(family).await
+        let permit = self.room_for_socket()?;
+        let made = self.sockets().create_udp_socket(family).await;
+        self.keep_permit(permit, made)
     }
 }
 

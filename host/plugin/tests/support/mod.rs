@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,10 +24,13 @@ use roundsman_plugin::load::{LoadError, Plugin};
 use roundsman_probe::grants::Grants;
 use roundsman_probe::probe::{Options, Probe, Roots};
 use roundsman_probe::resolve::Resolver;
+use roundsman_probe::secrets::Secrets;
 use tokio::runtime::Runtime;
 
 pub mod component;
 pub mod peers;
+#[path = "../../../probe/tests/support/systemd.rs"]
+pub mod systemd;
 
 /// For everything that is waited for; far more than it takes.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -54,9 +58,17 @@ impl Bench {
     }
 
     pub fn with_limits(compiler: Compiler, limits: EngineLimits) -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::with_secrets(compiler, limits, Secrets::default())
+    }
+
+    pub fn with_secrets(compiler: Compiler, limits: EngineLimits, secrets: Secrets) -> Self {
         let options =
-            Options { resolver: Resolver::fixed(HOSTS), roots: Roots::Only(Vec::new()), ..Options::default() };
+            Options { resolver: Resolver::fixed(HOSTS), roots: Roots::Only(Vec::new()), secrets, ..Options::default() };
+        Self::with_options(compiler, limits, options)
+    }
+
+    pub fn with_options(compiler: Compiler, limits: EngineLimits, options: Options) -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = Engine::new(limits, Arc::new(Probe::new(options))).unwrap();
         // Kept from one test program to the next: a file is named by what it was made from.
         let cache = Cache::open(&target_folder().join("guests/machine-code"), engine.compatibility()).unwrap();
@@ -125,6 +137,8 @@ pub struct Run {
     pub limits: Limits,
     pub timeout: Duration,
     pub memory: Memory,
+    /// Ports on which the agent itself would listen.
+    pub own_ports: Vec<u16>,
 }
 
 impl Run {
@@ -138,6 +152,7 @@ impl Run {
             limits: Limits { cpu: Duration::from_secs(5), ..Limits::default() },
             timeout: DEADLINE,
             memory: Memory::new(),
+            own_ports: Vec::new(),
         }
     }
 
@@ -156,6 +171,11 @@ impl Run {
         self
     }
 
+    pub fn secret(mut self, name: &str) -> Self {
+        self.allow.secrets.push(name.to_owned());
+        self
+    }
+
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
         self.allow.files.push(path.as_ref().display().to_string());
         self
@@ -167,7 +187,7 @@ impl Run {
             address: address.as_str().into(),
             labels: Default::default(),
         });
-        let grants = Grants::compile(target.as_slice(), &self.allow, &[]).unwrap();
+        let grants = Grants::compile(target.as_slice(), &self.allow, &self.own_ports).unwrap();
         let assignment = Assignment {
             key: Key::new(CheckName::new("check").unwrap(), target.as_ref().map(|t| &*t.name)),
             settings: self.settings.to_string(),
@@ -213,6 +233,12 @@ pub fn guest(name: &str) -> Vec<u8> {
 /// Where cargo builds: the running program lies in its release/deps or release/examples.
 pub fn target_folder() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
+}
+
+/// Says that a test cannot be run here. Written past the capture of the test's output, so that it is seen.
+pub fn skipped(what: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{what}, and CI=true asks for every test");
+    std::io::stderr().write_all(format!("SKIPPED: {what}\n").as_bytes()).unwrap();
 }
 
 /// Polls until the condition holds.

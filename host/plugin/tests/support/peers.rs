@@ -1,6 +1,6 @@
 //! Peers on the network that answer, or do not.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
@@ -39,6 +39,23 @@ pub fn http() -> SocketAddr {
         }
         drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
     })
+}
+
+/// Answers every request with what it got as `authorization`.
+pub fn mirror() -> SocketAddr {
+    serve(|stream| {
+        let mut lines = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+        let shown = lines.find_map(|line| line.strip_prefix("authorization: ").map(str::to_owned)).unwrap_or_default();
+        lines.for_each(drop);
+        let length = shown.len();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{shown}");
+        drop((&stream).write_all(answer.as_bytes()));
+    })
+}
+
+/// Says one thing to whoever connects, and closes.
+pub fn says(text: &'static str) -> SocketAddr {
+    serve(move |mut stream| drop(stream.write_all(text.as_bytes())))
 }
 
 /// Accepts and says nothing until the other side goes.

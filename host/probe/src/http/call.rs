@@ -1,7 +1,7 @@
 //! A request that passed every rule which needs no grant, ready to be sent, and the one that follows a redirect.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, TE, USER_AGENT};
 use http::{HeaderMap, Method, StatusCode};
 use roundsman_model::name::excerpt;
 
@@ -13,8 +13,11 @@ use crate::failure::{Failure, chain, code, phase};
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("roundsman/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
+/// What `te` may say: that trailers are understood, as gRPC demands it.
+const TRAILERS: &str = "trailers";
+
 /// Headers about the connection and the length of the body: the host alone knows what is true of them.
-const FORBIDDEN: [&str; 11] = [
+const FORBIDDEN: [&str; 10] = [
     "connection",
     "content-length",
     "expect",
@@ -22,7 +25,6 @@ const FORBIDDEN: [&str; 11] = [
     "keep-alive",
     "proxy-authorization",
     "proxy-connection",
-    "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
@@ -35,6 +37,9 @@ pub(super) struct Call {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// Whether no redirect has led away from the origin of the request's own URL. What was set for that one server
+    /// (where to connect, its name, the client's certificate and credentials) ends there, and for good.
+    pub(super) home: bool,
 }
 
 impl Call {
@@ -42,6 +47,9 @@ impl Call {
     pub(super) fn of(request: &Request) -> Result<Call, Failure> {
         if let Some(fault) = &request.fault {
             return Err(fault.clone());
+        }
+        if request.unix_socket.is_some() && request.connect_to.is_some() {
+            return Err(Failure::invalid("there are a unix socket and an address to connect to: only one can be"));
         }
         let url = Url::parse(&request.url).map_err(|error| Failure::invalid(error.to_string()))?;
         let method = Method::from_bytes(request.method.as_bytes())
@@ -52,8 +60,11 @@ impl Call {
         for (name, value) in &request.headers {
             let bad = |reason: String| Failure::invalid(format!("the header `{}` {reason}", excerpt(name)));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("has no valid name".to_owned()))?;
-            if FORBIDDEN.contains(&name.as_str()) {
+            if FORBIDDEN.contains(&name.as_str()) || (name == TE && value != TRAILERS) {
                 return Err(bad("is set by the host alone".to_owned()));
+            }
+            if name == AUTHORIZATION && request.credentials.is_some() {
+                return Err(bad("is there beside the credentials by name: only one can be".to_owned()));
             }
             if name == HOST && headers.contains_key(HOST) {
                 return Err(bad("is there twice".to_owned()));
@@ -61,7 +72,10 @@ impl Call {
             let value = HeaderValue::from_maybe_shared(value.clone());
             headers.append(name, value.map_err(|error| bad(format!("has no valid value: {}", chain(&error))))?);
         }
-        let mut call = Call { method, url, headers, body: request.body.clone() };
+        if request.credentials.is_some() && method == Method::TRACE {
+            return Err(Failure::invalid("TRACE shows what was sent: there can be no credentials by name with it"));
+        }
+        let mut call = Call { method, url, headers, body: request.body.clone(), home: true };
         call.add_defaults()?;
         Ok(call)
     }
@@ -79,8 +93,8 @@ impl Call {
     }
 
     /// What is to be sent next, if an answer is a redirect that names a place. Credentials, and a `host` of the
-    /// caller's, do not follow to another origin.
-    pub(super) fn after(&self, answer: &Response) -> Result<Option<Call>, Failure> {
+    /// caller's, do not follow to another origin; nothing at all does over a unix socket.
+    pub(super) fn after(&self, answer: &Response, request: &Request) -> Result<Option<Call>, Failure> {
         let Some(location) = answer.headers.get(LOCATION) else { return Ok(None) };
         if !is_redirect(answer.status) {
             return Ok(None);
@@ -95,6 +109,15 @@ impl Call {
         })?;
         let mut next = Call { url, ..self.clone() };
         if !next.url.same_origin(&self.url) {
+            if let Some(path) = &request.unix_socket {
+                let (from, to) = (excerpt(path), next.url);
+                return Err(Failure::new(
+                    code::PROTOCOL,
+                    phase::TRANSFER,
+                    format!("{} redirects to {to}, where the unix socket {from} does not lead", self.url),
+                ));
+            }
+            next.home = false;
             for name in [AUTHORIZATION, COOKIE, HOST] {
                 next.headers.remove(name);
             }
@@ -135,12 +158,22 @@ mod tests {
         request
     }
 
+    fn beside_credentials(method: &str, name: &str) -> Request {
+        let mut request = Request::new(method, "http://h/");
+        request.add_header(name, b"x");
+        request.set_credentials("token");
+        request
+    }
+
     #[test]
     fn requests_that_are_refused() {
         let mut many = Request::new("GET", "http://h/");
         (0..=MAX_REQUEST_HEADERS).for_each(|_| many.add_header("a", b"b"));
         let mut body = Request::new("GET", "http://h/");
         body.set_body(vec![0; MAX_REQUEST_BODY + 1]);
+        let mut two_ways = Request::new("GET", "http://h/");
+        two_ways.set_unix_socket("/run/app.sock");
+        two_ways.set_connect_to("a:80");
         let mut hosts = header("host", "a");
         hosts.add_header("Host", b"b");
         for (request, code) in [
@@ -150,6 +183,10 @@ mod tests {
             (Request::new("", "http://h/"), code::INVALID),
             (header("content-length", "1"), code::INVALID),
             (header("Transfer-Encoding", "chunked"), code::INVALID),
+            (header("te", "gzip"), code::INVALID),
+            (beside_credentials("GET", "Authorization"), code::INVALID),
+            (beside_credentials("TRACE", "a"), code::INVALID),
+            (two_ways, code::INVALID),
             (header("a b", "c"), code::INVALID),
             (header("a", "b\r\nc: d"), code::INVALID),
             (hosts, code::INVALID),
@@ -172,6 +209,8 @@ mod tests {
         let call = Call::of(&Request::new("GET", "https://[::1]:444/")).unwrap();
         assert_eq!(call.headers[HOST], "[::1]:444");
         assert_eq!(call.headers[USER_AGENT], AGENT);
+        assert_eq!(Call::of(&header("TE", "trailers")).unwrap().headers[TE], TRAILERS);
+        assert!(Call::of(&beside_credentials("GET", "a")).is_ok());
     }
 
     #[test]
@@ -181,6 +220,7 @@ mod tests {
             version: "1.1",
             headers: HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(location))]),
             body: Bytes::new(),
+            trailers: HeaderMap::new(),
             truncated: false,
         };
         let mut request = Request::new("POST", "https://h/a");
@@ -196,12 +236,19 @@ mod tests {
             (301, "http://h/b", "GET", "", false),
             (302, "https://other/", "GET", "", false),
         ] {
-            let next = call.after(&answer(status, location)).unwrap().expect(location);
+            let next = call.after(&answer(status, location), &request).unwrap().expect(location);
             let found = (next.method.as_str(), &*next.body, next.headers.contains_key(AUTHORIZATION));
             assert_eq!(found, (method, body.as_bytes(), secret), "{status} {location}");
             assert_eq!(next.headers.contains_key("content-type"), method == "POST");
+            assert_eq!(next.home, secret, "{location}");
+            // Away is away, also when a redirect leads back.
+            let back = next.after(&answer(302, "https://h/a"), &request).unwrap().unwrap();
+            assert_eq!(back.home, secret, "{location}");
         }
-        assert!(call.after(&answer(200, "/b")).unwrap().is_none());
-        assert_eq!(call.after(&answer(302, "ftp://h/")).unwrap_err().code, code::PROTOCOL);
+        assert!(call.after(&answer(200, "/b"), &request).unwrap().is_none());
+        assert_eq!(call.after(&answer(302, "ftp://h/"), &request).unwrap_err().code, code::PROTOCOL);
+        request.set_unix_socket("/run/app.sock");
+        assert!(call.after(&answer(302, "https://h/b"), &request).unwrap().is_some_and(|next| next.home));
+        assert_eq!(call.after(&answer(302, "http://h/b"), &request).unwrap_err().code, code::PROTOCOL);
     }
 }

@@ -1,195 +1,213 @@
-//! One request on one connection: resolve, connect, TLS, first byte, transfer.
+//! One request on one connection: resolve, connect, TLS, and then whichever HTTP both sides speak.
 
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::Version;
-use http::uri::{PathAndQuery, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::call::{Call, is_redirect};
+use super::request::Version;
+use super::route::{self, Route, Way};
 use super::trace::Trace;
-use super::{MAX_RESPONSE_HEAD, Request, Response};
-use crate::connect::dial;
-use crate::failure::{Failure, chain, code, phase, socket_code};
+use super::{Request, Response, http1, http2, scripted};
+use crate::connect::{Socket, dial, dial_unix};
+use crate::failure::{Failure, code, phase};
 use crate::grants::Grants;
-use crate::host::Host;
 use crate::pattern::Scheme;
 use crate::probe::Probe;
-use crate::tls::handshake;
+use crate::redact::Redactor;
+use crate::tls::{self, Identity, TlsOptions, server_name};
 use crate::wire::{Meter, Stream, Wire};
 
-/// What hyper reads before somebody takes it away: a whole head, and as much of the body again.
-const READ_BUFFER: usize = 2 * MAX_RESPONSE_HEAD;
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 
-type Conn = Connection<TokioIo<Wire>, Full<Bytes>>;
+/// What a hop is made with, beside what it asks.
+#[derive(Debug)]
+pub(super) struct Hop<'a> {
+    pub(super) probe: &'a Probe,
+    pub(super) grants: &'a Grants,
+    pub(super) request: &'a Request,
+    /// Whether a redirect will be followed: then its body is not waited for.
+    pub(super) follow: bool,
+    pub(super) deadline: Instant,
+}
 
-/// Sends one call. With `follow`, the body of a redirect is not waited for.
-pub(super) async fn hop(
-    probe: &Probe,
-    grants: &Grants,
-    request: &Request,
-    call: &Call,
-    follow: bool,
-    trace: &mut Trace,
-    deadline: Instant,
-) -> Result<Response, Failure> {
-    let addresses = resolve(probe, grants, call, trace, deadline).await?;
-    trace.enter(phase::CONNECT);
-    let stream = dial(&addresses, deadline, &mut trace.peer).await?;
-    let stream = match call.url.scheme {
-        Scheme::Https => {
-            trace.pass(phase::TLS);
-            let stream = secure(probe, request, call, trace, stream).await?;
-            trace.pass(phase::FIRST_BYTE);
-            stream
+/// What is asked over a connection that stands.
+#[derive(Debug)]
+pub(super) struct Message<'a> {
+    pub(super) call: &'a Call,
+    pub(super) headers: HeaderMap,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) max_body: usize,
+    pub(super) follow: bool,
+}
+
+impl Hop<'_> {
+    /// Sends one call. Its headers are gone afterwards, unless a redirect may need them.
+    pub(super) async fn make(&self, call: &mut Call, trace: &mut Trace) -> Result<Response, Failure> {
+        let Route { way, identity, authorization } = route::find(self, call, trace).await?;
+        if let Some(script) = self.probe.script() {
+            let addresses: &[_] = if let Way::Addresses(addresses) = &way { addresses } else { &[] };
+            return scripted::hop(script, call, self.request.max_body, addresses, trace);
         }
-        _ => {
-            trace.pass(phase::FIRST_BYTE);
-            Stream::Plain(stream)
+        trace.enter(phase::CONNECT);
+        let socket = match way {
+            Way::Addresses(addresses) => dial(&addresses, &self.request.dial, self.deadline, &mut trace.peer).await?,
+            Way::Unix(found) => {
+                let path = self.request.unix_socket.as_deref().unwrap_or_default();
+                trace.unix = Some(path.to_owned());
+                dial_unix(&found, path, self.deadline).await?
+            }
+        };
+        trace.facts.local = socket.local_address();
+        let stream = match call.url.scheme {
+            Scheme::Https => {
+                trace.pass(phase::TLS);
+                self.secure(call, &identity, trace, socket).await?
+            }
+            _ => Stream::Plain(socket),
+        };
+        trace.pass(phase::FIRST_BYTE);
+        let second = match (self.request.version, call.url.scheme) {
+            (Version::Two, _) => true,
+            (Version::One, _) => false,
+            (Version::Auto, _) => trace.facts.alpn.as_deref().map(str::as_bytes) == Some(HTTP2),
+        };
+        let meter = Arc::new(Meter::default());
+        let wire = Wire::new(stream, meter.clone());
+        let sent_secret = authorization.is_some();
+        let headers = if self.follow { call.headers.clone() } else { std::mem::take(&mut call.headers) };
+        let message = Message { call, headers, authorization, max_body: self.request.max_body, follow: self.follow };
+        let mut answer = if second {
+            http2::converse(wire, message, &meter, trace).await?
+        } else {
+            trace.watch(meter.clone());
+            http1::converse(wire, message, &meter, trace).await?
+        };
+        if sent_secret {
+            self.take_out_secrets(&mut answer);
         }
-    };
-    let meter = Arc::new(Meter::default());
-    trace.watch(meter.clone());
-    converse(Wire::new(stream, meter), request.max_body, call, follow, trace).await
-}
-
-async fn resolve(
-    probe: &Probe,
-    grants: &Grants,
-    call: &Call,
-    trace: &mut Trace,
-    deadline: Instant,
-) -> Result<Vec<SocketAddr>, Failure> {
-    let url = &call.url;
-    let named = matches!(url.host, Host::Name(_));
-    if named {
-        trace.enter(phase::RESOLVE);
+        Ok(answer)
     }
-    let addresses = grants.resolve_host(probe.resolver(), url.scheme, &url.host, url.port, deadline).await?;
-    if named {
-        trace.pass(phase::CONNECT);
+
+    async fn secure(
+        &self,
+        call: &Call,
+        identity: &Identity,
+        trace: &mut Trace,
+        stream: Socket,
+    ) -> Result<Stream, Failure> {
+        let set = self.request.server_name.as_deref().filter(|_| call.home);
+        let options = TlsOptions {
+            name: server_name(set, &call.url.host)?,
+            verify: self.request.verify_certificate,
+            identity,
+            protocols: match self.request.version {
+                Version::Auto => &[HTTP2, HTTP1],
+                Version::One => &[HTTP1],
+                Version::Two => &[HTTP2],
+            },
+        };
+        let recorder = Arc::default();
+        trace.record(Arc::clone(&recorder));
+        let (stream, facts) = tls::secure(self.probe.tls(), stream, options, recorder).await?;
+        trace.facts.tls_version = facts.version.map(Into::into);
+        trace.facts.tls_cipher = facts.cipher.map(Into::into);
+        if self.request.version == Version::Two && facts.protocol.as_deref().map(str::as_bytes) != Some(HTTP2) {
+            let peer = trace.peer_in_words();
+            return Err(Failure::new(
+                code::PROTOCOL,
+                phase::TLS,
+                format!("{peer} does not agree on HTTP/2 in the TLS handshake (ALPN)"),
+            ));
+        }
+        trace.facts.alpn = facts.protocol;
+        Ok(Stream::Tls(Box::new(stream)))
     }
-    Ok(addresses)
+
+    /// A server may show what it was sent. The plugin is not to read it there.
+    fn take_out_secrets(&self, answer: &mut Response) {
+        let names: Vec<String> = self.request.credentials.iter().cloned().collect();
+        let Some(redactor) = self.probe.secrets().redactor(&names) else { return };
+        let clean = |bytes: &[u8]| redactor.find(bytes).map(|_| without(&redactor, bytes));
+        if let Some(body) = clean(&answer.body) {
+            answer.body = body.into();
+        }
+        for value in answer.headers.values_mut().chain(answer.trailers.values_mut()) {
+            if let Some(text) = clean(value.as_bytes()) {
+                *value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("***"));
+            }
+        }
+    }
 }
 
-async fn secure(
-    probe: &Probe,
-    request: &Request,
-    call: &Call,
-    trace: &mut Trace,
-    stream: TcpStream,
-) -> Result<Stream, Failure> {
-    let name = match (&request.server_name, &call.url.host) {
-        (Some(name), _) => ServerName::try_from(name.clone()).map_err(|error| error.to_string()),
-        (None, Host::Address(ip)) => Ok(ServerName::from(*ip)),
-        (None, Host::Name(name)) => ServerName::try_from(name.as_str().to_owned()).map_err(|error| error.to_string()),
-    };
-    let name = name.map_err(|error| Failure::invalid(format!("the name for TLS: {error}")))?;
-    let (connector, recorder) = probe.tls().prepare(request.verify_certificate).await?;
-    trace.record(recorder);
-    let stream = handshake(connector, name, stream).await?;
-    let (_, session) = stream.get_ref();
-    let text = |word: String| word.replace("TLSv1_", "1.");
-    trace.facts.tls_version =
-        session.protocol_version().and_then(|version| version.as_str()).map(|v| text(v.to_owned()));
-    trace.facts.tls_cipher =
-        session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).map(str::to_owned);
-    trace.facts.alpn = session.alpn_protocol().map(|word| String::from_utf8_lossy(word).into_owned());
-    Ok(Stream::Tls(Box::new(stream)))
+fn without(redactor: &Redactor, bytes: &[u8]) -> String {
+    redactor.redact(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
-/// The request and its answer over a connection that stands.
-async fn converse(
-    wire: Wire,
-    max_body: usize,
-    call: &Call,
-    follow: bool,
-    trace: &mut Trace,
-) -> Result<Response, Failure> {
-    let mut builder = Builder::new();
-    builder.max_header_size(MAX_RESPONSE_HEAD).max_buf_size(READ_BUFFER);
-    let (mut sender, connection) =
-        builder.handshake(TokioIo::new(wire)).await.map_err(|error| failed(&error, trace))?;
-    let mut driven = Driven { connection: pin!(connection), ended: false };
-    let sent = sender.send_request(message(call)?);
-    let answer = driven.beside(sent).await.map_err(|error| failed(&error, trace))?;
-    // The head is there, so its first byte is, too: the phase is now `transfer`.
-    trace.answering();
-    let (parts, mut incoming) = answer.into_parts();
-    let status = parts.status.as_u16();
-    let (body, truncated) = if follow && is_redirect(status) && parts.headers.contains_key(http::header::LOCATION) {
-        (Bytes::new(), true)
-    } else {
-        driven.beside(read(&mut incoming, max_body)).await.map_err(|error| failed(&error, trace))?
-    };
-    trace.pass(phase::TRANSFER);
-    let version = if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" };
-    Ok(Response { status, version, headers: parts.headers, body, truncated })
+impl Message<'_> {
+    /// Whether the body of such an answer is of no interest, because the next hop is.
+    pub(super) fn goes_on(&self, status: u16, headers: &HeaderMap) -> bool {
+        self.follow && is_redirect(status) && headers.contains_key(LOCATION)
+    }
+
+    pub(super) fn method(&self) -> Method {
+        self.call.method.clone()
+    }
 }
 
-fn message(call: &Call) -> Result<http::Request<Full<Bytes>>, Failure> {
-    let target = PathAndQuery::try_from(call.url.target.as_str());
-    let target = target.map_err(|error| Failure::invalid(format!("{} cannot be asked for: {error}", call.url)))?;
-    let mut message = http::Request::new(Full::new(call.body.clone()));
-    *message.method_mut() = call.method.clone();
-    *message.uri_mut() = Uri::from(target);
-    *message.headers_mut() = call.headers.clone();
-    Ok(message)
+/// A body that is put together from pieces. One piece, the usual case, is not copied.
+#[derive(Debug)]
+pub(super) struct Body {
+    first: Bytes,
+    more: BytesMut,
+    max: usize,
 }
 
-/// A body up to a number of bytes, and whether there was more. One piece, the usual case, is not copied.
-async fn read(incoming: &mut Incoming, max: usize) -> Result<(Bytes, bool), hyper::Error> {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
-        // Trailers are of no interest here.
-        let Ok(mut data) = frame?.into_data() else { continue };
-        let room = max - first.len() - more.len();
+impl Body {
+    pub(super) fn new(max: usize) -> Body {
+        Body { first: Bytes::new(), more: BytesMut::new(), max }
+    }
+
+    /// Takes the next piece; whether there was no room for all of it.
+    pub(super) fn push(&mut self, mut data: Bytes) -> bool {
+        let room = self.max - self.first.len() - self.more.len();
         let truncated = data.len() > room;
         data.truncate(room);
-        if first.is_empty() {
-            first = data;
+        if self.first.is_empty() {
+            self.first = data;
         } else {
-            more.extend_from_slice(&data);
+            self.more.extend_from_slice(&data);
         }
-        if truncated {
-            return Ok((joined(first, more), true));
-        }
+        truncated
     }
-    Ok((joined(first, more), false))
-}
 
-fn joined(first: Bytes, more: BytesMut) -> Bytes {
-    if more.is_empty() {
-        return first;
+    pub(super) fn joined(self) -> Bytes {
+        if self.more.is_empty() {
+            return self.first;
+        }
+        let mut whole = BytesMut::with_capacity(self.first.len() + self.more.len());
+        whole.extend_from_slice(&self.first);
+        whole.extend_from_slice(&self.more);
+        whole.freeze()
     }
-    let mut whole = BytesMut::with_capacity(first.len() + more.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&more);
-    whole.freeze()
 }
 
 /// A connection that moves only while somebody waits for something of it: it needs no task of its own, and it ends
 /// with the call.
-struct Driven<'a> {
-    connection: std::pin::Pin<&'a mut Conn>,
-    ended: bool,
+pub(super) struct Driven<'a, C> {
+    pub(super) connection: Pin<&'a mut C>,
+    pub(super) ended: bool,
 }
 
-impl Driven<'_> {
-    async fn beside<T>(&mut self, wanted: impl Future<Output = T>) -> T {
+impl<C: Future> Driven<'_, C> {
+    pub(super) async fn beside<T>(&mut self, wanted: impl Future<Output = T>) -> T {
         let mut wanted = pin!(wanted);
         poll_fn(|cx| {
             if let Poll::Ready(value) = wanted.as_mut().poll(cx) {
@@ -204,23 +222,4 @@ impl Driven<'_> {
         })
         .await
     }
-}
-
-/// From hyper's error, with the word for what the peer did.
-fn failed(error: &hyper::Error, trace: &mut Trace) -> Failure {
-    let mut source = std::error::Error::source(error);
-    let mut socket = None;
-    while let Some(inner) = source {
-        socket = socket.or_else(|| inner.downcast_ref::<io::Error>());
-        source = inner.source();
-    }
-    let code = match socket {
-        Some(error) => socket_code(error),
-        None if error.is_parse() || error.is_parse_too_large() => code::PROTOCOL,
-        None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => code::CLOSED,
-        None => code::PROTOCOL,
-    };
-    let phase = trace.answering();
-    let peer = trace.peer.map_or_else(|| "the peer".to_owned(), |peer| peer.to_string());
-    Failure::new(code, phase, format!("the answer of {peer}: {}", chain(error)))
 }

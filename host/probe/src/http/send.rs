@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::call::Call;
-use super::hop::hop;
+use super::hop::Hop;
 use super::trace::Trace;
 use super::{Exchange, Request, Response};
 use crate::failure::Failure;
@@ -12,7 +12,8 @@ use crate::probe::Probe;
 
 impl Probe {
     /// Sends a request, on a new connection for each hop, and tells what came of it until the deadline. Every hop is
-    /// checked against the grants, and only addresses that were checked are dialled.
+    /// checked against the grants, and only addresses that were checked are dialled. One connection is open at a time:
+    /// whoever calls holds one `sockets::Permit`.
     pub async fn http(&self, grants: &Grants, request: &Request, deadline: Instant) -> Exchange {
         let mut trace = Trace::begin();
         let result = self.http_traced(grants, request, deadline, &mut trace).await;
@@ -50,8 +51,9 @@ impl Probe {
         loop {
             trace.begin_hop(call.url.to_string());
             let follow = trace.facts.redirects < request.max_redirects;
-            let answer = hop(self, grants, request, &call, follow, trace, deadline).await?;
-            let next = if follow { call.after(&answer)? } else { None };
+            let hop = Hop { probe: self, grants, request, follow, deadline };
+            let answer = hop.make(&mut call, trace).await?;
+            let next = if follow { call.after(&answer, request)? } else { None };
             match next {
                 Some(next) => call = next,
                 None => return Ok(answer),

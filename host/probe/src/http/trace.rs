@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use roundsman_model::name::excerpt;
 use tokio::time::Instant;
 
 use super::{Exchange, Facts, Response, Timings};
 use crate::certificate::Certificate;
 use crate::failure::{Failure, code, phase};
+use crate::script::exchange::Told;
+use crate::script::http::Answer;
 use crate::tls::Recorder;
 use crate::wire::Meter;
 
@@ -21,9 +24,13 @@ pub struct Trace {
     timings: Timings,
     pub(super) facts: Facts,
     pub(super) peer: Option<SocketAddr>,
+    /// The path of the unix socket that was dialled.
+    pub(super) unix: Option<String>,
     meter: Option<Arc<Meter>>,
     recorder: Option<Arc<Recorder>>,
     certificates: Vec<Arc<Certificate>>,
+    /// What a script says that it took, in place of the clock.
+    told: Option<Timings>,
 }
 
 impl Trace {
@@ -37,9 +44,11 @@ impl Trace {
             timings: Timings::default(),
             facts: Facts::default(),
             peer: None,
+            unix: None,
             meter: None,
             recorder: None,
             certificates: Vec::new(),
+            told: None,
         }
     }
 
@@ -51,6 +60,7 @@ impl Trace {
     pub(super) fn begin_hop(&mut self, url: String) {
         self.facts = Facts { final_url: Some(url), redirects: self.facts.redirects, ..Facts::default() };
         self.peer = None;
+        self.unix = None;
         self.meter = None;
         self.recorder = None;
         self.certificates.clear();
@@ -94,9 +104,40 @@ impl Trace {
         self.recorder = Some(recorder);
     }
 
+    /// What a script says of a hop, in place of what would have been seen. Hops add up.
+    pub(super) fn tell(&mut self, answer: &Answer, peer: Option<SocketAddr>) {
+        let told = self.told.get_or_insert_default();
+        for phase in [phase::RESOLVE, phase::CONNECT, phase::TLS, phase::FIRST_BYTE, phase::TRANSFER] {
+            if let Some(took) = answer.times.get(phase) {
+                told.add(phase, took);
+            }
+        }
+        told.total = Some(told.total.unwrap_or_default() + answer.times.get("total").unwrap_or_default());
+        self.peer = peer;
+        self.certificates = answer.certificates.iter().map(|shown| Arc::new(Certificate::told(shown))).collect();
+        for (name, value) in &answer.facts {
+            self.facts.tell(name, value);
+        }
+        self.phase = answer.reply.as_ref().map_or_else(Told::phase, |_| phase::POLICY);
+        self.since = Instant::now();
+    }
+
+    pub(super) fn phase(&self) -> &'static str {
+        self.phase
+    }
+
+    /// Who was dialled, for a person.
+    pub(super) fn peer_in_words(&self) -> String {
+        match (self.peer, &self.unix) {
+            (Some(peer), _) => peer.to_string(),
+            (None, Some(path)) => excerpt(path),
+            (None, None) => "the peer".to_owned(),
+        }
+    }
+
     /// The deadline has cut the call where it stands.
     pub(super) fn timed_out(&mut self) -> Failure {
-        let peer = self.peer.map_or_else(|| "the peer".to_owned(), |peer| peer.to_string());
+        let peer = self.peer_in_words();
         let doing = match self.answering() {
             phase::RESOLVE => "no answer from DNS".to_owned(),
             phase::CONNECT => format!("{peer} does not take the connection"),
@@ -124,6 +165,7 @@ impl Trace {
         }
         let now = Instant::now();
         self.timings.total = Some(now.saturating_duration_since(self.begun));
+        self.timings = self.told.unwrap_or(self.timings);
         let in_phase = result.is_err() && self.phase != phase::POLICY;
         let broken_off = in_phase.then(|| (self.phase, now.saturating_duration_since(self.since)));
         let Trace { timings, facts, peer, certificates, .. } = self;

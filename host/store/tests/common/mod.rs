@@ -64,6 +64,7 @@ pub(crate) fn outcome(key: &Key, time: i64, status: Status) -> Recorded {
         counts,
         last_tick: Timestamp(time),
         story: Story::default(),
+        conduct: None,
     }
 }
 

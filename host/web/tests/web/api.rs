@@ -267,6 +267,28 @@ async fn run_now() {
 }
 
 #[tokio::test]
+async fn release_of_a_plugin() {
+    let served = start().await;
+    let path = "/api/v1/plugins/{name}/release";
+    for (name, status, error) in [
+        ("http", 200, ""),
+        ("dns", 409, "plugin `dns` is running: there is nothing to release it from"),
+        ("none", 404, "there is no plugin `none` on this node"),
+        ("broken", 503, "the store did not take it, so that it would be forgotten with the next restart"),
+        ("load", 503, "the agent is stopping"),
+    ] {
+        let answer = ask(served.address, "POST", &path.replace("{name}", name), &authorised()).await;
+        assert_eq!(answer.status, status, "{name}: {}", answer.body);
+        conforms(path, "post", &answer);
+        match status {
+            200 => assert_eq!(answer.json()["plugin"]["name"], name),
+            _ => assert_eq!(answer.json()["error"], error),
+        }
+    }
+    assert_eq!(ask(served.address, "POST", "/api/v1/plugins/http/release?x=1", &authorised()).await.status, 400);
+}
+
+#[tokio::test]
 async fn what_is_not_there() {
     let served = start().await;
     for (method, path, status) in [
@@ -307,6 +329,7 @@ async fn authority_over_sockets() {
         ("POST", "/api/v1/checks/shop/run", "", 401),
         ("POST", "/api/v1/checks/shop/run", good.as_str(), 200),
         ("POST", "/api/v1/silences", "", 401),
+        ("POST", "/api/v1/plugins/http/release", "", 401),
         ("DELETE", "/api/v1/silences/1", "", 401),
         ("POST", "/api/v1/results?check=backup&status=ok", "", 401),
         ("GET", "/", "Host: evil.example\r\n", 421),
@@ -322,7 +345,7 @@ async fn authority_over_sockets() {
         }
     }
     let metrics = get(served.address, "/metrics").await.body;
-    assert!(metrics.contains("\nroundsman_http_requests_refused_total 6\n"), "{metrics}");
+    assert!(metrics.contains("\nroundsman_http_requests_refused_total 7\n"), "{metrics}");
 }
 
 #[tokio::test]

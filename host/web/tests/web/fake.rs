@@ -10,7 +10,7 @@ use roundsman_model::silence::Silence;
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Config, Health, Reader, Store, StoreError};
 use roundsman_web::App;
-use roundsman_web::agent::{Agent, Later, PushError, Pushed, RunError, SilenceDraft, SilenceError};
+use roundsman_web::agent::{Agent, Later, PushError, Pushed, ReleaseError, RunError, SilenceDraft, SilenceError};
 use roundsman_web::authority::{Authority, Public, Token};
 use roundsman_web::sample::{Family, Fault, Histogram, Kind, Process, Sample};
 use roundsman_web::serve::{Listener, serve};
@@ -102,12 +102,28 @@ impl Agent for Fake {
             file: format!("/etc/roundsman/plugins/{name}.wasm"),
             size_bytes: 81_920,
             digest: (state == view::PluginState::Ready).then(|| "ab".repeat(32)),
+            origin: (state == view::PluginState::Ready).then(|| view::Origin {
+                trust: view::Trust::Signed,
+                signed_by: Some("ops".into()),
+                key_id: Some("E7620F1842B4E81F".to_owned()),
+                comment: Some(HOSTILE.into()),
+                doubt: Some(HOSTILE.into()),
+            }),
             version: Some("0.1.0".to_owned()),
             summary: Some("Asks over HTTP.".to_owned()),
             loaded: Some(NOW.into()),
             compile_ms: Some(312.5),
             describe: Some(serde_json::json!({"series": [{"name": "own"}]})),
             checks: vec!["shop".into()],
+            supervision: (state == view::PluginState::Ready).then(|| view::Supervision {
+                state: view::Supervised::Quarantined,
+                since: NOW.into(),
+                reason: Some(format!("5 of 5 runs failed {HOSTILE}")),
+                failures: 5,
+                runs: 5,
+                backoffs: 3,
+                next_attempt: Some(NOW.into()),
+            }),
         };
         vec![
             plugin("http", view::PluginState::Ready, None),
@@ -209,6 +225,21 @@ impl Agent for Fake {
             let before = silences.len();
             silences.retain(|silence| silence.id != id);
             Ok(silences.len() < before)
+        })
+    }
+
+    fn release<'a>(&'a self, plugin: &'a str) -> Later<'a, Result<view::Plugin, ReleaseError>> {
+        Box::pin(async move {
+            match plugin {
+                "http" => {
+                    let plugin = self.plugins().into_iter().find(|known| *known.name == *plugin);
+                    plugin.ok_or(ReleaseError::NotStored)
+                }
+                "dns" => Err(ReleaseError::Running(plugin.to_owned())),
+                "broken" => Err(ReleaseError::NotStored),
+                "load" => Err(ReleaseError::Stopping),
+                _ => Err(ReleaseError::NoPlugin(plugin.to_owned())),
+            }
         })
     }
 

@@ -53,6 +53,7 @@ async fn the_board_tells_everything() {
         "critical × 2, not confirmed",
         "nothing was heard for 41 s",
         "plugin dns",
+        "<b>plugin http</b> quarantined · 5 of 5 runs failed &lt;script&gt;",
         "in 6s",
         "unknown key `intervall`",
     ] {

@@ -7,3 +7,4 @@ pub(crate) mod network;
 pub(crate) mod overload;
 pub(crate) mod process;
 pub(crate) mod stream;
+pub(crate) mod yardstick;

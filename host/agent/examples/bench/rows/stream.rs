@@ -116,7 +116,17 @@ fn entry(number: i64, key: Key, tags: TagSet, plugin: PluginName) -> Entry {
     };
     let counts = Counts { due: 1, run: 1, ..Counts::default() };
     let (change, findings, memory, story) = (None, Vec::new(), Vec::new(), Story::default());
-    Entry::Record(Box::new(Recorded { record, tags, change, findings, memory, counts, last_tick: time, story }))
+    Entry::Record(Box::new(Recorded {
+        record,
+        tags,
+        change,
+        findings,
+        memory,
+        counts,
+        last_tick: time,
+        story,
+        conduct: None,
+    }))
 }
 
 /// Points per second and core, and bytes per point on the wire.

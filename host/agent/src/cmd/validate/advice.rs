@@ -19,6 +19,7 @@ use crate::checks::fill::{Filled, fill_check};
 use crate::config::Node;
 use crate::config::nearest::nearest;
 use crate::problem::Problem;
+use crate::trust::Policy;
 
 /// Tags of one line of InfluxDB; `host/influx/src/tags.rs` leaves out what is beyond.
 const MAX_TAGS: usize = 64;
@@ -51,6 +52,19 @@ pub(super) fn of_check(
     }
     problems.dedup();
     problems
+}
+
+/// What the configuration says of plugins that are not there: hardly what was meant.
+pub(super) fn of_trust(policy: &Policy, plugins: &[&str]) -> Vec<Problem> {
+    let missing = policy.names().filter(|(_, name)| !plugins.contains(&name.as_str()));
+    let told = missing.map(|(list, name)| {
+        let problem = Problem::error(format!("trust.{list}"), format!("there is no plugin `{name}`")).warning();
+        match nearest(name.as_str(), plugins) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        }
+    });
+    told.collect()
 }
 
 /// Bounds on what the plugin never reports.

@@ -1,5 +1,7 @@
 //! A day on a clock that is not real: the driver does what the loop of the engine does, and what happens to an agent.
 
+mod plugins;
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::facts::Facts;
 use super::fate::{Fates, Throw};
 use super::random::Random;
 use super::scene::Scene;
+use super::shelf::Shelf;
 use super::world::World;
 use crate::engine::command::SilenceDraft;
 use crate::engine::core::Away;
@@ -28,7 +31,7 @@ pub(super) const SECOND_NS: i64 = 1_000_000_000;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What happens to an agent, and after how many seconds on average.
-const HAPPENINGS: [(Happening, u64); 13] = [
+const HAPPENINGS: [(Happening, u64); 18] = [
     (Happening::Push, 1),
     (Happening::RunNow, 30),
     (Happening::Silence, 200),
@@ -41,6 +44,11 @@ const HAPPENINGS: [(Happening, u64); 13] = [
     (Happening::Back, 9_000),
     (Happening::Correction, 3_000),
     (Happening::Outage, 1_500),
+    (Happening::File, 3_000),
+    (Happening::Spoil, 1_000),
+    (Happening::Mend, 1_000),
+    (Happening::Vanish, 8_000),
+    (Happening::Release, 300),
     (Happening::Cut, 3_000),
 ];
 
@@ -58,6 +66,11 @@ enum Happening {
     Back,
     Correction,
     Outage,
+    File,
+    Spoil,
+    Mend,
+    Vanish,
+    Release,
     Cut,
 }
 
@@ -67,6 +80,7 @@ pub(super) struct Driver {
     random: Random,
     scene: Scene,
     fates: Fates,
+    shelf: Shelf,
     /// By the instant at which the loop hears of their end, and a number.
     flights: BTreeMap<(i64, u64), Flight>,
     number: u64,
@@ -92,10 +106,12 @@ impl Driver {
         let mut random = Random::new(seed);
         let scene = Scene::new(&mut random, checks);
         let slots = random.between(10, 24) as u32;
+        let rules = plugins::rules(&mut random);
         let mut driver = Self {
-            world: World::new(slots, begin, seed + 1),
+            world: World::new(slots, rules, begin, seed + 1),
             scene,
             fates: Fates::default(),
+            shelf: Shelf::new(),
             flights: BTreeMap::new(),
             number: 0,
             happenings: BTreeMap::new(),
@@ -108,6 +124,7 @@ impl Driver {
             let at = driver.later(mean_s);
             driver.happenings.insert((at, kind), happening);
         }
+        driver.world.take_plugins(&driver.shelf.seen(), true);
         let checks = driver.scene.prepare();
         driver.world.take_checks(checks);
         driver
@@ -152,6 +169,9 @@ impl Driver {
         if self.world.mono >= self.beat {
             self.beat = self.world.mono + BEAT_NS;
             self.world.pass_time();
+            if self.random.once_in(20) && self.shelf.compiled() {
+                self.look_at_shelf();
+            }
         }
         self.finish_ended();
         self.start_due();
@@ -177,6 +197,7 @@ impl Driver {
                 status: throw.status,
                 blame: throw.blame,
                 code: throw.code,
+                cut: throw.cut,
                 started: wall(flight.began),
                 ended: wall(flight.ended),
                 value: throw.value,
@@ -203,21 +224,27 @@ impl Driver {
     fn begin(&mut self, start: Start) {
         let subject = self.world.core.subject(&start.key).unwrap();
         let (generation, timeout) = (subject.generation, subject.prepared.check.timeout);
-        if self.random.once_in(300) {
+        let plugin = subject.prepared.plugin().clone();
+        if self.shelf.is_compiling(&plugin) || self.random.once_in(300) {
             return self.world.skip(&start.key);
         }
-        if self.random.once_in(300) {
+        if self.shelf.is_gone(&plugin) || self.random.once_in(300) {
             let at = self.world.now().max(start.due);
             let facts = Facts::bare(Status::Unknown, Blame::Plugin, Some("plugin"), at);
             return self.world.finish(&start, generation, &facts);
         }
         assert!(self.flights.values().all(|flight| flight.start.key != start.key), "{} runs twice", start.key);
-        let throw = self.fates.throw(&start.key, timeout, &mut self.random);
+        let mut throw = self.fates.throw(&start.key, timeout, &mut self.random);
+        if self.shelf.fails(&plugin, &mut self.random) {
+            throw = Throw::trap(throw.takes);
+        }
         let began = self.world.mono.max(start.due.0 - self.world.offset) + self.random.between(1_000, 900_000) as i64;
         let ended = began + throw.takes.as_nanos() as i64;
         // The loop hears of it a little later, or when it looks the next time.
         let late = if self.random.once_in(4) { self.random.between(0, 50_000_000) as i64 } else { 0 };
+        let key = start.key.clone();
         self.fly(ended + late, Flight { start, generation, throw: Some(throw), began, ended });
+        self.meddle(&key, &plugin);
     }
 
     fn fly(&mut self, heard: i64, flight: Flight) {
@@ -257,6 +284,17 @@ impl Driver {
                 self.set(by);
             }
             Happening::Outage => self.fates.outage = !self.fates.outage && self.random.once_in(2),
+            Happening::File => {
+                self.shelf.change(&mut self.random);
+                self.look_at_shelf();
+            }
+            Happening::Spoil => self.shelf.spoil(&mut self.random),
+            Happening::Mend => self.shelf.mend(&mut self.random),
+            Happening::Vanish => {
+                self.shelf.toggle(&mut self.random);
+                self.look_at_shelf();
+            }
+            Happening::Release => self.release(),
             Happening::Cut => {
                 self.fates.cut = !self.fates.cut && self.random.once_in(4);
                 if self.fates.cut {
@@ -413,6 +451,10 @@ impl Driver {
             _ => {}
         }
         self.beat = self.world.mono;
+        self.shelf.restart(&mut self.random);
+        // As the loop does: what it sees at first, and then that this is all.
+        self.world.take_plugins(&self.shelf.seen(), false);
+        self.world.take_plugins(&self.shelf.seen(), true);
         let checks = self.scene.prepare();
         self.take(checks);
         self.look();

@@ -15,6 +15,7 @@ pub(super) struct Facts {
     pub(super) status: Status,
     pub(super) blame: Blame,
     pub(super) code: Option<&'static str>,
+    pub(super) cut: bool,
     pub(super) started: Timestamp,
     pub(super) ended: Timestamp,
     pub(super) value: Option<i64>,
@@ -26,7 +27,7 @@ impl Facts {
     /// Without anything but a status.
     pub(super) fn bare(status: Status, blame: Blame, code: Option<&'static str>, at: Timestamp) -> Self {
         let (findings, memory) = (Vec::new(), Vec::new());
-        Self { status, blame, code, started: at, ended: at, value: None, findings, memory }
+        Self { status, blame, code, cut: false, started: at, ended: at, value: None, findings, memory }
     }
 
     pub(super) fn points(&self) -> Vec<Point> {
@@ -43,6 +44,7 @@ impl Facts {
             status: self.status,
             blame: self.blame,
             code: self.code.map(Arc::from),
+            cut: self.cut,
             summary: "as thrown".into(),
             started: self.started,
             ended: self.ended,

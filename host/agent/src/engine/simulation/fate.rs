@@ -34,6 +34,7 @@ pub(super) struct Throw {
     pub(super) status: Status,
     pub(super) blame: Blame,
     pub(super) code: Option<&'static str>,
+    pub(super) cut: bool,
     pub(super) value: Option<i64>,
     pub(super) findings: Vec<Finding>,
     pub(super) memory: Vec<(String, Option<Vec<u8>>)>,
@@ -57,8 +58,19 @@ impl Fates {
             return Throw { code: Some("timeout"), takes, ..Throw::bare(Status::Critical, Blame::Target) };
         }
         match random.below(100) {
-            0 => return Throw { code: Some("trap"), takes, ..Throw::bare(Status::Unknown, Blame::Plugin) },
-            1 => return Throw { code: Some("denied"), takes, ..Throw::bare(Status::Unknown, Blame::Host) },
+            0 if random.once_in(2) => {
+                // In its own words.
+                return Throw { code: Some("timeout"), takes, ..Throw::bare(Status::Unknown, Blame::Plugin) };
+            }
+            0 => return Throw::trap(takes),
+            1 => {
+                return Throw {
+                    code: Some("denied"),
+                    cut: random.once_in(2),
+                    takes,
+                    ..Throw::bare(Status::Unknown, Blame::Host)
+                };
+            }
             _ => {}
         }
         fate.wander(random);
@@ -85,9 +97,13 @@ impl Fate {
 }
 
 impl Throw {
+    pub(super) fn trap(takes: Duration) -> Self {
+        Self { code: Some("trap"), cut: true, takes, ..Self::bare(Status::Unknown, Blame::Plugin) }
+    }
+
     fn bare(status: Status, blame: Blame) -> Self {
         let (findings, memory) = (Vec::new(), Vec::new());
-        Self { status, blame, code: None, value: None, findings, memory, takes: Duration::ZERO }
+        Self { status, blame, code: None, cut: false, value: None, findings, memory, takes: Duration::ZERO }
     }
 }
 

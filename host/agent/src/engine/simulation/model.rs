@@ -1,8 +1,10 @@
 //! The obvious model of the engine: it says beforehand what the store will be told, and what every run is given.
 //!
 //! Slow on purpose: ticks are looked at one by one (`ticks`), states are read from the list of what happened (`track`),
-//! who may run next is found by looking at everybody (`turns`), and what follows from a result stands in `results`.
+//! who may run next is found by looking at everybody (`turns`), how plugins behave by looking back (`conduct`), and what
+//! follows from a result stands in `results`.
 
+mod conduct;
 mod results;
 mod ticks;
 mod track;
@@ -14,10 +16,11 @@ use std::time::Duration;
 
 use roundsman_model::check::{CatchUp, Check, Timing};
 use roundsman_model::key::Key;
-use roundsman_model::name::CheckName;
+use roundsman_model::name::{CheckName, PluginName};
 use roundsman_model::record::Status;
 use roundsman_model::silence::Until;
 use roundsman_model::state::State;
+use roundsman_model::supervision::Rules;
 use roundsman_model::time::Timestamp;
 use roundsman_plugin::job::Memory;
 use roundsman_schedule::grid::Grid;
@@ -27,6 +30,7 @@ use super::told::{Told, Why};
 use crate::engine::command::{NotNow, SilenceDraft};
 use crate::engine::core::Away;
 use crate::subject::Prepared;
+use conduct::{LeftHeld, Plugin, Sayings};
 use ticks::{Counted, Flight, Ticks};
 use track::Track;
 
@@ -51,6 +55,11 @@ pub(super) struct Model {
     /// How far the series of those that were removed have come.
     marks: HashMap<Key, Timestamp>,
     generation: u64,
+    pub(super) plugins: HashMap<PluginName, Plugin>,
+    rules: Rules,
+    lives: u64,
+    sayings: Sayings,
+    left_held: LeftHeld,
     /// By a clock that nobody sets.
     pub(super) mono: i64,
     pub(super) told: Vec<Told>,
@@ -73,10 +82,12 @@ pub(super) struct Subject {
     pub(super) silent_at: Option<Timestamp>,
     /// Why it was held back the last time; none if it was not.
     pub(super) held: Option<Why>,
+    /// Of its plugin, when its run was let in.
+    pub(super) life: Option<u64>,
 }
 
 impl Model {
-    pub(super) fn new(slots: usize, anchors: Vec<CheckName>) -> Self {
+    pub(super) fn new(slots: usize, anchors: Vec<CheckName>, rules: Rules) -> Self {
         Self {
             slots,
             anchors,
@@ -91,6 +102,11 @@ impl Model {
             graves: Vec::new(),
             marks: HashMap::new(),
             generation: 0,
+            plugins: HashMap::new(),
+            rules,
+            lives: 0,
+            sayings: Sayings::new(),
+            left_held: LeftHeld::new(),
             mono: 0,
             told: Vec::new(),
         }
@@ -98,8 +114,9 @@ impl Model {
 
     /// The agent died or ended: what the store knows is all that is left. Nothing that was found out after `mono` is.
     pub(super) fn restart(&mut self, store: &Store, mono: i64) {
-        let mut before = std::mem::replace(self, Self::new(self.slots, self.anchors.clone()));
+        let mut before = std::mem::replace(self, Self::new(self.slots, self.anchors.clone(), self.rules));
         self.mono = before.mono;
+        self.restart_plugins(std::mem::take(&mut before.sayings), store, mono);
         for (buried, key, subject) in before.graves.into_iter().rev() {
             if buried > mono {
                 before.subjects.insert(key, subject);
@@ -162,6 +179,7 @@ impl Model {
         // It was looked after when it ran, or when it was held back.
         let looked_after = known.map(|kept| match track.last().state {
             State::Skipped => kept.last_tick,
+            State::Unknown if self.left_held.contains(&check.plugin) => kept.last_tick,
             _ => kept.high_water.min(now),
         });
         let looked_after = looked_after.filter(|at| at.0 > 0 && !matches!(check.timing, Timing::Ttl(_)));
@@ -182,6 +200,7 @@ impl Model {
             memory: kept.as_ref().map(|kept| kept.memory.clone()).unwrap_or_default(),
             stamp,
             held: None,
+            life: None,
         };
         if self.anchors.contains(&key.check) {
             self.anchors_fail.entry(key.clone()).or_insert(false);
@@ -189,10 +208,14 @@ impl Model {
         self.keys_of.entry(key.check.clone()).or_default().insert(key.clone());
         self.subjects.insert(key.clone(), subject);
         self.settle(&key, now);
+        self.hold_new(&key, now);
         self.tell_counts(&key);
     }
 
     fn change(&mut self, prepared: &Prepared, now: Timestamp) {
+        if self.subjects[prepared.key()].prepared.plugin() != prepared.plugin() {
+            self.abandon(prepared.key());
+        }
         let subject = self.subjects.get_mut(prepared.key()).unwrap();
         let (old, new) = (subject.prepared.check.clone(), &prepared.check);
         let (mut grid, _, catch_up) = plan(prepared, now);
@@ -213,6 +236,7 @@ impl Model {
 
     fn remove(&mut self, key: &Key, now: Timestamp) {
         self.past.remove(key);
+        self.abandon(key);
         if self.subjects.contains_key(key) {
             self.turn(key, State::Skipped, now, Why::Gone);
         }
@@ -232,16 +256,22 @@ impl Model {
 
     pub(super) fn skip(&mut self, key: &Key) {
         self.end_flight(key, None);
+        self.abandon(key);
         if self.subjects.contains_key(key) {
             self.tell_counts(key);
         }
     }
 
     pub(super) fn run_now(&mut self, key: &Key, now: Timestamp) -> Result<(), NotNow> {
-        let subject = self.subjects.get_mut(key).ok_or(NotNow::Unknown)?;
+        let subject = self.subjects.get(key).ok_or(NotNow::Unknown)?;
         if matches!(subject.prepared.check.timing, Timing::Ttl(_)) {
             return Err(NotNow::Pushed);
         }
+        let plugin = subject.prepared.plugin().clone();
+        if self.is_quarantined(&plugin) {
+            return Err(NotNow::Quarantined("".into()));
+        }
+        let subject = self.subjects.get_mut(key).ok_or(NotNow::Unknown)?;
         if subject.ticks.flight.is_some() {
             return Err(NotNow::Busy);
         }
@@ -274,6 +304,7 @@ impl Model {
     }
 
     pub(super) fn set_back(&mut self, by: Duration, now: Timestamp) {
+        self.forget_windows();
         for subject in self.subjects.values_mut() {
             subject.ticks.set_back(now, by);
             subject.silent_at = subject.silent_at.map(|at| at - by);

@@ -25,7 +25,7 @@ const CRONS: [&str; 7] =
     ["* * * * *", "*/5 * * * *", "*/2 8-18 * * *", "0 * * * *", "*/10 1-3 * * *", "30 2 * * *", "17 */3 * * mon-fri"];
 const WINDOWS: [(&str, u64); 4] = [("0 * * * *", 4), ("*/30 2-5 * * *", 10), ("30 2 * * *", 120), ("0 12 * * *", 45)];
 const ZONES: [&str; 5] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe"];
-const PLUGINS: [&str; 6] = ["http", "tcp", "dns", "disk", "load", "certificate"];
+pub(super) const PLUGINS: [&str; 6] = ["http", "tcp", "dns", "disk", "load", "certificate"];
 
 #[derive(Debug)]
 pub(super) struct Scene {

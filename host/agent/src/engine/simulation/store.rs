@@ -6,9 +6,11 @@ use std::sync::Arc;
 use roundsman_model::counts::Counts;
 use roundsman_model::findings::Findings;
 use roundsman_model::key::Key;
+use roundsman_model::name::PluginName;
 use roundsman_model::record::Status;
 use roundsman_model::silence::Silence;
 use roundsman_model::state::{Change, Standing, State};
+use roundsman_model::supervision::{Conduct, Phase};
 use roundsman_model::time::Timestamp;
 use roundsman_plugin::job::Memory;
 use roundsman_store::{Entry, Recorded, Subject};
@@ -23,6 +25,7 @@ pub(super) struct Store {
     waiting: VecDeque<(i64, Entry)>,
     pub(super) kept: HashMap<Key, Kept>,
     pub(super) silences: BTreeMap<u64, Arc<Silence>>,
+    pub(super) conducts: BTreeMap<PluginName, Conduct>,
     pub(super) seen: Seen,
 }
 
@@ -34,6 +37,11 @@ pub(super) struct Seen {
     pub(super) finding_changes: u64,
     pub(super) flapping: u64,
     pub(super) lost: u64,
+    pub(super) backoffs: u64,
+    pub(super) quarantines: u64,
+    pub(super) trials_passed: u64,
+    /// Files that changed and releases, of plugins that had backed off.
+    pub(super) cleared: u64,
 }
 
 /// What is remembered of a (check, target).
@@ -119,6 +127,7 @@ impl Store {
             }
             Entry::Silenced(silence) => drop(self.silences.insert(silence.id, silence)),
             Entry::Unsilenced { id } => drop(self.silences.remove(&id)),
+            Entry::Supervised { plugin, conduct } => self.conduct(&plugin, conduct.as_deref()),
         }
     }
 
@@ -159,9 +168,26 @@ impl Store {
                 None => kept.memory.remove(name),
             };
         }
+        if let Some(conduct) = &recorded.conduct {
+            self.conduct(&record.plugin, Some(conduct));
+        }
         self.seen.records += 1;
         self.seen.changes += u64::from(change.is_some());
         self.seen.flapping += u64::from(record.standing.flap.is_flapping());
+    }
+
+    fn conduct(&mut self, plugin: &PluginName, conduct: Option<&Conduct>) {
+        let Some(conduct) = conduct else {
+            assert!(self.conducts.remove(plugin).is_some(), "{plugin} had nothing to be forgotten");
+            self.seen.cleared += 1;
+            return;
+        };
+        match conduct.phase {
+            Phase::Running => self.seen.trials_passed += 1,
+            Phase::BackOff { .. } => self.seen.backoffs += 1,
+            Phase::Quarantined => self.seen.quarantines += 1,
+        }
+        self.conducts.insert(plugin.clone(), conduct.clone());
     }
 
     /// What the next life is told.
@@ -177,6 +203,7 @@ impl Store {
             memories: there().map(|(key, kept)| (key.clone(), kept.memory.clone())).collect(),
             findings: findings.map(|(key, kept)| (key.clone(), kept.findings.clone())).collect(),
             silences: self.silences.values().map(|silence| Silence::clone(silence)).collect(),
+            conducts: self.conducts.clone().into_iter().collect(),
         }
     }
 }

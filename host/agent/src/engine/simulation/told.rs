@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use roundsman_model::counts::Counts;
 use roundsman_model::key::Key;
+use roundsman_model::name::PluginName;
 use roundsman_model::record::{Blame, Origin, Status};
 use roundsman_model::silence::Until;
 use roundsman_model::state::{Change, Standing, State};
+use roundsman_model::supervision::{Conduct, Phase};
 use roundsman_model::time::Timestamp;
 use roundsman_store::{Entry, Recorded, Turned};
 
@@ -17,6 +19,7 @@ pub(super) enum Told {
     Turned { key: Key, stand: Stand, change: Change, why: Why, counts: Counts, last_tick: Timestamp },
     Counted { key: Key, counts: Counts, last_tick: Timestamp },
     Forget(Key),
+    Supervised(PluginName, Option<Behaved>),
     Silenced { id: u64, until: Until },
     Unsilenced(u64),
 }
@@ -40,6 +43,25 @@ pub(super) struct Row {
     pub(super) counts: Counts,
     pub(super) last_tick: Timestamp,
     pub(super) suspect: bool,
+    pub(super) conduct: Option<Behaved>,
+}
+
+/// A `Conduct`, but for what the last failure said.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Behaved {
+    pub(super) digest: Arc<str>,
+    pub(super) phase: Phase,
+    pub(super) since: Timestamp,
+    pub(super) backoffs: u32,
+    pub(super) failures: u32,
+    pub(super) runs: u32,
+}
+
+impl From<&Conduct> for Behaved {
+    fn from(conduct: &Conduct) -> Self {
+        let Conduct { digest, phase, since, backoffs, failures, runs, last: _ } = conduct.clone();
+        Self { digest, phase, since, backoffs, failures, runs }
+    }
 }
 
 /// Subject, where it stands unless it is forgotten, and the hard change.
@@ -60,6 +82,7 @@ pub(super) struct Stand {
 pub(super) enum Why {
     Maintenance,
     Dependency,
+    Plugin,
     Silence,
     Gone,
     Other,
@@ -92,6 +115,9 @@ impl From<&Entry> for Told {
             Entry::Forget { key } => Self::Forget(key.clone()),
             Entry::Silenced(silence) => Self::Silenced { id: silence.id, until: silence.until },
             Entry::Unsilenced { id } => Self::Unsilenced(*id),
+            Entry::Supervised { plugin, conduct } => {
+                Self::Supervised(plugin.clone(), conduct.as_deref().map(Behaved::from))
+            }
         }
     }
 }
@@ -102,14 +128,14 @@ impl Told {
         match self {
             Self::Record(row) => Some((&row.key, &mut row.last_tick)),
             Self::Turned { key, last_tick, .. } | Self::Counted { key, last_tick, .. } => Some((key, last_tick)),
-            Self::Forget(_) | Self::Silenced { .. } | Self::Unsilenced(_) => None,
+            Self::Forget(_) | Self::Silenced { .. } | Self::Unsilenced(_) | Self::Supervised(..) => None,
         }
     }
 }
 
 impl From<&Recorded> for Row {
     fn from(recorded: &Recorded) -> Self {
-        let Recorded { record, change, findings, memory, counts, last_tick, .. } = recorded;
+        let Recorded { record, change, findings, memory, counts, last_tick, conduct, .. } = recorded;
         Self {
             key: record.key.clone(),
             origin: record.origin,
@@ -130,6 +156,7 @@ impl From<&Recorded> for Row {
             counts: *counts,
             last_tick: *last_tick,
             suspect: record.suspect,
+            conduct: conduct.as_deref().map(Behaved::from),
         }
     }
 }
@@ -139,6 +166,7 @@ impl Why {
         let words = [
             ("maintenance until ", Self::Maintenance),
             ("depends on ", Self::Dependency),
+            ("plugin ", Self::Plugin),
             ("not heard of since ", Self::Silence),
             ("never heard of", Self::Silence),
             ("no longer configured", Self::Gone),

@@ -84,9 +84,21 @@ fn memory(used: u64) -> Option<Memory> {
 type Case = (fn(&mut Facts), Status, &'static str, &'static str);
 
 /// (what is different, status, the subject of the worst finding, the summary)
-const CASES: [Case; 27] = [
+const CASES: [Case; 29] = [
     (|_| {}, Status::Ok, "", "lag p99 0.5 ms; 1000 of 1000 ticks run; 31 MiB in use"),
     (|f| f.lag = observe(&[]), Status::Ok, "", "no runs; 1000 of 1000 ticks run; 31 MiB in use"),
+    (
+        |f| f.quarantined = vec![("http".into(), "plugin http is quarantined".into())],
+        Status::Warning,
+        "plugin/http",
+        "plugin http is quarantined",
+    ),
+    (
+        |f| f.quarantined = vec![("a".into(), "a is".into()), ("b".into(), "b is".into())],
+        Status::Warning,
+        "plugin/a",
+        "a is; and 1 more",
+    ),
     // Lag: up to the bound, beyond it, and why.
     (|f| f.lag = observe(&[(999, 1), (1, 1_000)]), Status::Ok, "", "lag p99"),
     (|f| f.lag = observe(&[(990, 1), (10, 1_001)]), Status::Critical, "lag", "p99.9 lag 2"),

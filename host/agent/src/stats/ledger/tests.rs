@@ -46,7 +46,17 @@ fn record(key: &Key, counts: Counts, status: Status, blame: Blame, code: Option<
     };
     let (tags, story) = (TagSet::new([("host", "a")]), Story::default());
     let (change, findings, memory) = (None, Vec::new(), Vec::new());
-    Entry::Record(Box::new(Recorded { record, tags, change, findings, memory, counts, last_tick: time, story }))
+    Entry::Record(Box::new(Recorded {
+        record,
+        tags,
+        change,
+        findings,
+        memory,
+        counts,
+        last_tick: time,
+        story,
+        conduct: None,
+    }))
 }
 
 /// `family{check,word}` of everything that is not zero.

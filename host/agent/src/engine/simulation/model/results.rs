@@ -44,6 +44,8 @@ impl Model {
 
     fn conclude(&mut self, start: &Start, facts: &Facts) {
         self.settle(&start.key, start.due);
+        let conduct = self.judge(start, facts);
+        let followed = conduct.as_ref().map(|behaved| behaved.phase);
         let (mono, key) = (self.mono, &start.key);
         let subject = self.subjects.get_mut(key).unwrap();
         let check = subject.prepared.check.clone();
@@ -97,7 +99,12 @@ impl Model {
             counts: ticks.counts,
             last_tick: ticks.settled(),
             suspect,
+            conduct,
         })));
+        if let Some(phase) = followed {
+            let plugin = check.plugin.clone();
+            self.follow(&plugin, phase, facts.ended);
+        }
     }
 
     /// Every anchor failed the last time, and this is one more failure over the network.

@@ -8,9 +8,11 @@ use roundsman_model::time::Timestamp;
 
 use super::super::told::Stand;
 
-/// Looking back never goes further: thresholds are at most 4 here, and flapping is about 21 results, of which some may
-/// not be the target's.
+/// Looking back never goes further for a change of state: thresholds are at most 4 here.
 const KEPT: usize = 300;
+/// Flapping is about so many results of the target, however long ago they were: nothing is heard of it while its plugin is
+/// left alone.
+const HEARD: usize = 21;
 
 /// What happened to a (check, target), or to a subject of its findings.
 #[derive(Debug, Clone)]
@@ -73,7 +75,11 @@ impl Track {
 
     pub(super) fn push(&mut self, step: Step) {
         if self.steps.len() >= 2 * KEPT {
-            self.steps.drain(..KEPT);
+            let recent = self.steps.split_off(KEPT);
+            let tells = |step: &&Step| step.gone || step.heard.is_some_and(|(_, target)| target);
+            let mut old: Vec<Step> = self.steps.iter().rev().filter(tells).take(HEARD).copied().collect();
+            old.reverse();
+            self.steps = [old, recent].concat();
         }
         self.steps.push(step);
     }

@@ -78,7 +78,7 @@ impl Model {
         self.flying.insert(key.clone());
         let Begun { origin, due, time, interval_ns } = begun;
         let start = Start { key: key.clone(), origin, due, time, interval_ns };
-        let held = self.holds_back(&start);
+        let held = self.holds_back(&start).or_else(|| self.let_in(&start, now));
         (start, held)
     }
 
@@ -116,7 +116,8 @@ impl Model {
         let key = &start.key;
         self.end_flight(key, None);
         self.anchors_fail.remove(key);
-        if !self.turn(key, State::Skipped, start.time, why) {
+        let to = if why == Why::Plugin { State::Unknown } else { State::Skipped };
+        if !self.turn(key, to, start.time, why) {
             self.tell_counts(key);
         }
         let subject = self.subjects.get_mut(key).unwrap();

@@ -1,6 +1,7 @@
 //! A plugin that does what a plugin should not, as its settings say.
 
 mod floods;
+mod secrets;
 mod world;
 
 use std::time::Duration;
@@ -62,6 +63,7 @@ impl Check for Hostile {
             "recall" => Ok(Outcome::ok(String::from_utf8_lossy(&state::get("key").unwrap_or_default()))),
             what => floods::run(what, with)
                 .or_else(|| world::run(what, with))
+                .or_else(|| secrets::run(what, with))
                 .unwrap_or_else(|| Err(Fault::settings(format!("`{what}` is unknown")))),
         }
     }
