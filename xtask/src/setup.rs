@@ -14,7 +14,7 @@ use crate::workspace::{Workspace, exists, line, output, run};
 pub(crate) const PLUGIN_TARGET: &str = "wasm32-wasip2";
 
 /// Programs that tests talk to, and the Debian packages that hold them.
-const SERVERS: [(&str, &str); 10] = [
+const SERVERS: [(&str, &str); 11] = [
     ("influxd", "influxdb"),
     ("victoria-metrics", "victoria-metrics"),
     ("nginx", "nginx"),
@@ -22,6 +22,7 @@ const SERVERS: [(&str, &str); 10] = [
     ("etcd", "etcd-server"),
     ("chronyd", "chrony"),
     ("minisign", "minisign"),
+    ("dbus-daemon", "dbus-daemon"),
     ("check_http", "monitoring-plugins-basic"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus-blackbox-exporter", "prometheus-blackbox-exporter"),
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn what_apt_would_install() {
-        let said = "Reading package lists...\nInst libuv1 (1.44 Debian:12 [amd64])\nInst bind9 (1:9 x)\nConf bind9 (1:9 x)\n";
+        let said =
+            "Reading package lists...\nInst libuv1 (1.44 Debian:12 [amd64])\nInst bind9 (1:9 x)\nConf bind9 (1:9 x)\n";
         assert_eq!(to_install(said), ["libuv1", "bind9"]);
     }
 }

@@ -25,9 +25,9 @@ use crate::cgroup::{Cgroup, Respected};
 use crate::clock::system_now;
 use crate::config::{self, Config};
 use crate::engine::command::{self, Command, NotNow, NotReleased, PushRefused, SilenceRefused};
-use crate::process;
 use crate::published::Published;
 use crate::shared::{Loaded, PluginSlot, Shared};
+use crate::{outward, process};
 
 /// Silences are shown after the store's next commit; a disk that takes longer has not taken them.
 const COMMIT_WITHIN: Duration = Duration::from_secs(5);
@@ -292,13 +292,7 @@ impl Agent for Face {
 
     fn sample(&self) -> Sample {
         let stats = &self.shared.stats;
-        let probe = self.engine.probe().stats();
-        let refusals = [
-            ("http", probe.http.refusals()),
-            ("name", probe.lookup.refusals()),
-            ("system", probe.system.refusals()),
-            ("socket", probe.socket.refusals()),
-        ];
+        let probe = self.engine.probe();
         Sample {
             lag: stats.lag.view(),
             queue: stats.queue.view(),
@@ -307,11 +301,12 @@ impl Agent for Face {
             runs_limit: u64::from(self.config.limits.runs),
             guest_memory_bytes: self.engine.memory().used(),
             guest_memory_limit_bytes: self.respected.memory_bytes,
-            refusals: refusals.map(|(kind, count)| (kind.to_owned(), count)).to_vec(),
+            refusals: outward::refusals(probe),
             faults: stats.faults().into_iter().map(|((plugin, code), count)| Fault { plugin, code, count }).collect(),
             process: process::sample()
                 .unwrap_or(Process { start_time_s: Instant(self.started).as_seconds(), ..Process::default() }),
-            more: [stats.checks.families(), self.supervised(), self.cgroup.read().families()].concat(),
+            more: [stats.checks.families(), self.supervised(), outward::families(probe), self.cgroup.read().families()]
+                .concat(),
         }
     }
 

@@ -132,6 +132,9 @@ impl Engine {
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken, grace: Duration) {
         while !stop.is_cancelled() {
             self.shared.beat();
+            if self.looked.elapsed() > ABSENCE {
+                self.core.pardon();
+            }
             // Before the clock is followed: what has ended did so by the clock of then, and not across an absence.
             self.finish_ended();
             self.follow_clock();

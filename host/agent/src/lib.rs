@@ -8,7 +8,7 @@
 //! - `trust`: which plugins are taken, and what their checks may be granted at most
 //! - `selfcheck`: the built-in check of the agent itself, fed by `stats`, `process` and `cgroup`; `uplink`: whether this
 //!   node is cut off
-//! - `adapters`: what the web asks for
+//! - `adapters`: what the web asks for; `outward`: what plugins asked of the world, as metrics
 //! - `cmd`: one file for each subcommand
 //!
 //! Absent by design: Wasmtime, SQLite, InfluxDB's protocol, HTTP: each has a crate of its own.
@@ -26,6 +26,7 @@ mod engine;
 mod guests;
 pub mod lastgood;
 mod outcome;
+mod outward;
 mod plugins;
 mod prepare;
 pub mod problem;

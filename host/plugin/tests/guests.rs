@@ -10,6 +10,8 @@ mod beside;
 mod contract;
 #[path = "cases/echoes.rs"]
 mod echoes;
+#[path = "cases/evil.rs"]
+mod evil;
 #[path = "cases/files.rs"]
 mod files;
 #[path = "cases/floods.rs"]

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(find_socket(&granted, "relative").unwrap_err().code, code::INVALID);
         symlink("b.sock", at("closed/link.sock")).unwrap();
         let link = at("closed/link.sock");
-        let found = find_socket(&[link.clone()], link.to_str().unwrap());
+        let found = find_socket(std::slice::from_ref(&link), link.to_str().unwrap());
         assert_eq!(found.map(drop).unwrap_err().code, code::INVALID, "a link in the place of a socket");
         let granted = [at("closed/b.sock")];
         assert!(find_socket(&granted, &outside).is_ok(), "a socket that is granted by itself");

@@ -41,7 +41,7 @@ pub(super) const VALID: &[&str] = &[
     "plugin: p, interval: 10s, settings: {a: [1, null, {b: c}]}",
     "plugin: p, interval: 10s, allow: {network: ['tcp://10.0.0.0/8:5432'], files: [/etc], system: [load]}",
     "plugin: p, interval: 10s, allow: {secrets: [], commands: [], kubernetes: []}",
-    "plugin: p, interval: 10s, allow: {secrets: [shop, etcd-2, '${node.labels.x}'], commands: [/usr/bin/true, '/opt/${node.labels.x}']}",
+    "plugin: p, interval: 10s, allow: {secrets: [shop, etcd-2, '${node.name}'], commands: [/usr/bin/true, '/opt/${node.name}']}",
     "plugin: p, interval: 10s, limits: {memory: 64Mi, cpu: 1s, points: 0, output: 2048}",
     "plugin: p, interval: 10s, labels: {team: web, where: '${node.name}'}, owner: me, runbook: 'https://w', enabled: false",
     "plugin: p, interval: 10s, jitter: 0%, catchUp: skip, placement: every-node, negate: false, shadow: true",

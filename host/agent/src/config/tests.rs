@@ -355,7 +355,7 @@ fn problems_from_outside_name_their_source() {
         ("store.maxAge=1s", "--set store.maxAge: `maxAge` must be from 1m to 3650d, not 1s"),
         (
             "=x",
-            "--set : unknown key `` (known: node, paths, http, influx, store, secrets, limits, trust, log, shutdown, uplink, selfCheck, peers, kubernetes)",
+            "--set : unknown key `` (known: node, paths, http, influx, store, secrets, limits, trust, log, shutdown, uplink, selfCheck, supervision, peers, kubernetes)",
         ),
     ] {
         assert_eq!(told(load("", &[], &[setting])), expected, "{setting}");

@@ -174,6 +174,13 @@ impl Core {
         self.plugins.values_mut().for_each(|watched| watched.supervision.abandon(key));
     }
 
+    /// The process stood still: what is cut when it goes on says nothing of its plugin.
+    pub(crate) fn pardon(&mut self) {
+        let running = self.subjects.iter().filter(|(_, subject)| subject.life.is_some());
+        let running: Vec<Key> = running.map(|(key, _)| key.clone()).collect();
+        running.iter().for_each(|key| self.abandon(key));
+    }
+
     /// What is to be said to who wants to run a check of a quarantined plugin.
     pub(super) fn quarantined(&self, plugin: &PluginName) -> Option<Arc<str>> {
         self.plugins.get(plugin).filter(|watched| watched.is_quarantined())?.why.clone()

@@ -196,7 +196,7 @@ impl Work {
     /// What was in use before a restart, if it would be taken today.
     async fn before(&self) -> Option<(Arc<Plugin>, Arc<Origin>)> {
         let (kept, policy, name) = (self.kept.clone(), self.policy.clone(), self.name.clone());
-        let read = move || -> Result<Option<(Vec<u8>, Origin)>, Box<dyn std::error::Error + Send + Sync>> {
+        let read = move || -> anyhow::Result<Option<(Vec<u8>, Origin)>> {
             let Some(bytes) = kept.load(&blob(&name), MAX_PLUGIN_FILE)? else { return Ok(None) };
             let beside = kept.load(&signature_blob(&name), signature::MAX_SIGNATURE)?;
             let origin = policy.judge(&name, &bytes, &beside.map_or(Beside::Nothing, Beside::Bytes))?;

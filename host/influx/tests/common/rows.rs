@@ -62,7 +62,17 @@ pub fn entry(record: Record, change: Option<Change>) -> Entry {
     let (tags, last_tick) = (tags(&record), record.time);
     let counts = Counts { due: 1, run: 1, ..Counts::default() };
     let (findings, memory, story) = (Vec::new(), Vec::new(), Story::default());
-    Entry::Record(Box::new(Recorded { record, tags, change, findings, memory, counts, last_tick, story, conduct: None }))
+    Entry::Record(Box::new(Recorded {
+        record,
+        tags,
+        change,
+        findings,
+        memory,
+        counts,
+        last_tick,
+        story,
+        conduct: None,
+    }))
 }
 
 /// A store with one destination, and what counts its rows.

@@ -114,7 +114,10 @@ impl command::HostProgram for RunState {
         let permit = || opened.open(&probe);
         let run = probe.command(&job.assignment.grants, plugin.as_str(), &order, permit, self.host_deadline).await;
         self.trace.end(call, came(&run));
-        let told = run.result.as_ref().map(|()| ()).map_err(|failure| self.tell(failure));
+        let told = match &run.result {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.tell(failure)),
+        };
         let kept = run.output.len() + run.errors.len();
         let program = self.table.get_mut(&program)?;
         self.limiter.release(std::mem::take(&mut program.kept));

@@ -50,7 +50,8 @@ fn worlds(resolve: &Resolve, mark: &str) -> Vec<(String, WorldId)> {
     let named = resolve.worlds.iter().filter_map(|(id, world)| {
         let package = &resolve.packages[world.package?].name;
         let version = package.version.as_ref()?.to_string();
-        (version == format!("0.1.0{mark}")).then(|| (format!("{}:{}/{}", package.namespace, package.name, world.name), id))
+        (version == format!("0.1.0{mark}"))
+            .then(|| (format!("{}:{}/{}", package.namespace, package.name, world.name), id))
     });
     named.collect()
 }

@@ -130,6 +130,9 @@ const UNITS: &[systemd::Unit] = &[
 
 #[test]
 fn every_function_of_units() {
+    if !systemd::may_be_played() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let bench = bench_with(Options { system_bus: folder.path().join("bus"), ..Options::default() });
     let bus = Bus::start_in(folder.path());

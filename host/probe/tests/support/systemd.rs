@@ -27,6 +27,16 @@ pub struct Bus {
     _folder: Option<tempfile::TempDir>,
 }
 
+/// Whether there can be a bus; if not, it is said that a test cannot be run.
+pub fn may_be_played() -> bool {
+    let version = Command::new("dbus-daemon").arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let there = version.is_ok();
+    if !there {
+        super::skipped("dbus-daemon is not installed (`cargo xtask test` fetches it)");
+    }
+    there
+}
+
 impl Bus {
     /// On which everybody may do everything.
     pub fn start() -> Bus {

@@ -204,7 +204,8 @@ fn submit(store: &Store, record: Record, change: Option<Change>) {
     let counts = Counts::default();
     let story = story(&record);
     let findings = Vec::new();
-    let entry = Recorded { record, tags, change, findings, memory: Vec::new(), counts, last_tick, story, conduct: None };
+    let entry =
+        Recorded { record, tags, change, findings, memory: Vec::new(), counts, last_tick, story, conduct: None };
     store.submit(Entry::Record(Box::new(entry))).unwrap();
 }
 

@@ -206,11 +206,11 @@ fn what_cannot_be_granted_or_placed_yet_is_checked_for_form_and_refused() {
         ("allow: {secrets: [shop], commands: [/bin/true]}", String::new()),
         (
             "allow: {secrets: [/run/x]}",
-            format!("5:23: `secrets[0]` must be a name from `secrets:` of roundsman.yaml, not `/run/x`"),
+            "5:23: `secrets[0]` must be a name from `secrets:` of roundsman.yaml, not `/run/x`".to_owned(),
         ),
         (
             "allow: {commands: [true]}",
-            format!("5:24: `commands[0]` must be the whole path of a program, from / on, not `true`"),
+            "5:24: `commands[0]` must be the whole path of a program, from / on, not `true`".to_owned(),
         ),
         ("allow: {kubernetes: [\"get pods\"]}", format!("5:25: {kubernetes}")),
         (

@@ -243,6 +243,10 @@ impl World {
         let was = self.now() - away.all() + set_back;
         self.begin("comes back", None, Some(was));
         let now = self.now();
+        if away.slept > super::drive::ABSENCE {
+            self.core.pardon();
+            self.model.pardon();
+        }
         if away.all() > super::drive::ABSENCE {
             self.core.absent(away, now);
             self.model.absent(away, now);

@@ -235,6 +235,12 @@ impl Model {
         }
     }
 
+    /// Nobody was here: runs that were under way count for nothing.
+    pub(in super::super) fn pardon(&mut self) {
+        self.subjects.values_mut().for_each(|subject| subject.life = None);
+        self.plugins.values_mut().for_each(|plugin| plugin.trial = None);
+    }
+
     pub(super) fn is_quarantined(&self, name: &PluginName) -> bool {
         self.plugins.get(name).is_some_and(|plugin| plugin.behaved.phase == Phase::Quarantined)
     }
