@@ -251,8 +251,8 @@ fn plugin_list_and_inspect() {
         "tcp 0.1.0: Connects to a TCP port",
         digest,
         "roundsman:check/context@",
-        "series   tcp",
-        "connect_ms in ms: ",
+        "series    tcp",
+        "connect_ms (real, ms): ",
         "example\nchecks:",
     ] {
         assert!(inspected.contains(word), "{word}:\n{inspected}");

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../../probe/tests/support/mod.rs"]
+mod probe_support;
 mod support;
 
 #[path = "cases/beside.rs"]
@@ -30,6 +32,8 @@ mod questions;
 mod secrets;
 #[path = "cases/sockets.rs"]
 mod sockets;
+#[path = "cases/table.rs"]
+mod table;
 
 use roundsman_model::record::{Blame, Status};
 use roundsman_plugin::compile::Compiler;

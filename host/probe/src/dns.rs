@@ -15,6 +15,8 @@ use crate::certificate::Certificate;
 use crate::connect::Family;
 use crate::failure::{Failure, code, phase};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod holds;
 mod kind;
 mod message;
 mod rdata;

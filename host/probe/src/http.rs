@@ -20,6 +20,8 @@ use crate::certificate::Certificate;
 use crate::failure::{Failure, phase};
 
 mod call;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod holds;
 mod hop;
 mod http1;
 mod http2;

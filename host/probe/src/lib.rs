@@ -25,6 +25,9 @@ pub mod dns;
 pub mod encoding;
 mod endpoint;
 pub mod failure;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grants;
 pub mod host;
 pub mod http;

@@ -33,6 +33,8 @@ mod sysctl;
 mod units;
 mod usage;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use kmsg::holds as kmsg_holds;
 pub use kmsg::{KernelLine, KernelLines};
 pub use mounts::Mount;
 use pool::Pool;

@@ -151,7 +151,7 @@ fn inspecting() {
     // A plugin that is not told what to look at.
     let text = String::from_utf8(roundsman(&place, &["plugin", "inspect", "plugins/http.wasm"]).stdout).unwrap();
     for words in
-        ["signature none\n", "digest    sha256:", "network    for the setting `url`", "trial     ", "series    http ["]
+        ["signature none\n", "digest    sha256:", "network    for the setting `url`", "trial     ", "series    http: "]
     {
         assert!(text.contains(words), "{words}: {text}");
     }

@@ -1,7 +1,7 @@
 //! The contract keeps its word: what was released is still there with the same types, and plugins that were built against
 //! it load and run. `tests/released/README.md` says how a release gets in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,17 @@ use crate::support::Run;
 /// What marks a released package in the same tree as its successor: two packages of one name need two versions.
 const MARK: &str = "-released";
 
-fn contract() -> PathBuf {
+pub(crate) fn contract() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")
 }
 
-fn released() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/released")
+/// The folders of releases by their versions.
+fn releases() -> BTreeMap<String, PathBuf> {
+    let released = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/released");
+    let folders = names(&released).into_iter().map(|version| (version.clone(), released.join(version)));
+    let folders: BTreeMap<_, _> = folders.filter(|(_, folder)| folder.join("wit/deps").is_dir()).collect();
+    assert!(!folders.is_empty(), "{} holds no release: make it by `cargo xtask release-contract`", released.display());
+    folders
 }
 
 /// The names of what lies in a folder, in order.
@@ -27,7 +32,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Adds our own packages of a folder like wit/ to a tree, with a mark behind their versions.
-fn add(resolve: &mut Resolve, folder: &Path, mark: &str) -> Result<(), String> {
+pub(crate) fn add(resolve: &mut Resolve, folder: &Path, mark: &str) -> Result<(), String> {
     let marked = |text: String| text.replace("@0.1.0", &format!("@0.1.0{mark}"));
     let mut groups = Vec::new();
     for package in names(&folder.join("deps")).into_iter().filter(|name| name.starts_with("roundsman-")) {
@@ -59,10 +64,10 @@ fn worlds(resolve: &Resolve, mark: &str) -> Vec<(String, WorldId)> {
 #[test]
 fn every_released_world_is_still_served() {
     let mut compared = 0;
-    for version in names(&released()).into_iter().filter(|name| released().join(name).join("wit").is_dir()) {
+    for (version, folder) in releases() {
         let mut resolve = Resolve::default();
         add(&mut resolve, &contract(), "").unwrap();
-        add(&mut resolve, &released().join(&version).join("wit"), MARK).unwrap();
+        add(&mut resolve, &folder.join("wit"), MARK).unwrap();
         let current = worlds(&resolve, "");
         for (name, before) in worlds(&resolve, MARK) {
             let now = current.iter().find(|(known, _)| *known == name);
@@ -74,15 +79,15 @@ fn every_released_world_is_still_served() {
             compared += 1;
         }
     }
-    assert!(compared >= 3, "{compared} worlds compared: is anything left in tests/released?");
+    assert!(compared >= 3, "only {compared} worlds are left in tests/released");
 }
 
 #[test]
 fn every_released_plugin_still_runs() {
+    let releases = releases();
     let bench = crate::bench();
     let mut run = 0;
-    for version in names(&released()) {
-        let folder = released().join(&version);
+    for (version, folder) in releases {
         for name in names(&folder).into_iter().filter(|name| name.ends_with(".wasm")) {
             let plugin = bench.load(&fs::read(folder.join(&name)).unwrap());
             let plugin = plugin.unwrap_or_else(|error| panic!("{name} of release {version} is no plugin: {error:#}"));

@@ -13,31 +13,47 @@ use crate::{assert_outcome, assert_unknown, bench};
 /// Says that a test is inside.
 const VARIABLE: &str = "ROUNDSMAN_TEST_NAMESPACE";
 
+/// What a loopback needs to answer as the test wants it.
+pub(crate) const SCRIPT: &str = "ip link set lo up mtu 1500 && echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all";
+/// Why a test cannot be inside.
+pub(crate) const IMPOSSIBLE: &str = "network namespaces are for root, and need `unshare` and `ip`";
+
 /// True inside. Outside, runs the named test of this program inside, and fails with it.
 fn inside(test: &str) -> bool {
-    if std::env::var_os(VARIABLE).is_some() {
+    if is_inside() {
         return true;
     }
-    let script = "ip link set lo up mtu 1500 && echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all";
-    let possible = Command::new("unshare").args(["--net", "sh", "-c", script]).output();
+    if again(test, SCRIPT).is_none() {
+        skipped(IMPOSSIBLE);
+    }
+    false
+}
+
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+/// Runs the named test of this program inside, behind a script, and fails with it. What it said; none where there is no
+/// inside.
+pub(crate) fn again(test: &str, script: &str) -> Option<String> {
+    let possible = Command::new("unshare").args(["--net", "--mount", "sh", "-c", script]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        skipped("network namespaces are for root, and need `unshare` and `ip`");
-        return false;
+        return None;
     }
     let script = format!("{script} && exec \"$0\" \"$@\"");
     let mut again = Command::new("unshare");
-    again.args(["--net", "sh", "-c", &script]).arg(std::env::current_exe().unwrap());
+    again.args(["--net", "--mount", "sh", "-c", &script]).arg(std::env::current_exe().unwrap());
     again.args(["--exact", test, "--nocapture"]).env(VARIABLE, "1").stdin(Stdio::null());
     // The others wait for it: they have the machine code of plugins in common.
     let _alone = bench();
     let output = again.output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && said.contains("1 passed"), "{test}:\n{said}");
-    false
+    Some(said)
 }
 
 /// In place of the kernel: answers, twice, what has 33 bytes and nine hops to go.
-fn answer_twice() {
+pub(crate) fn answer_twice() {
     let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP)).unwrap();
     bind(&raw, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     thread::spawn(move || {

@@ -73,13 +73,13 @@ fn what_a_peer_tells_is_not_passed_on() {
 
 #[test]
 fn credentials_go_to_their_destination_and_not_into_the_report() {
+    let (free, _folder) = bench(&[]);
     let mirror = peers::mirror();
     let plugin = |bench: &Bench| bench.load(&guest("hostile")).unwrap();
     let tell = |granted| {
         let run = Run::what("tell", format!("http://{mirror}")).network(format!("http://{mirror}"));
         if granted { run.secret("shop") } else { run }
     };
-    let (free, _folder) = bench(&[]);
     let report = free.run(&plugin(&free), &tell(true));
     assert_outcome(&report, Status::Critical, "Bearer [secret shop]");
     assert_nothing_told(&report);

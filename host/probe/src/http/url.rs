@@ -59,7 +59,8 @@ impl Url {
     /// Where a `Location` leads from here (RFC 3986, section 5.2).
     pub(super) fn join(&self, location: &str) -> Result<Url, UrlError> {
         let bad = |reason: &str| UrlError { url: excerpt(location), reason: reason.to_owned() };
-        let location = location.trim();
+        // What a header may have around its value; wider spaces are part of it.
+        let location = location.trim_matches([' ', '\t']);
         if let Some(rest) = location.strip_prefix("//") {
             return Url::parse(&format!("{}://{rest}", self.scheme));
         }
@@ -209,6 +210,8 @@ mod tests {
             ("javascript:x", None),
             ("//user@other/x", None),
             ("/\u{1}", None),
+            (" \t//other/x ", Some("http://other/x")),
+            ("\u{a0}//other/x", Some("http://h:81/a/b/%C2%A0//other/x")),
         ] {
             assert_eq!(base.join(location).ok().map(|url| url.to_string()).as_deref(), joined, "{location:?}");
         }

@@ -9,6 +9,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::failed;
 use crate::failure::{Failure, code};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod holds;
+
 /// Lines of one answer.
 pub(super) const MAX_LINES: usize = 1000;
 /// Bytes of text of one answer; a line has a hundred, and at most some eight thousand.

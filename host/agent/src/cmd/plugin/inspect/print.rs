@@ -27,7 +27,7 @@ pub(super) fn print(inspected: &Inspected) -> anyhow::Result<()> {
     block("digest", vec![format!("{DIGEST_PREFIX}{}", inspected.digest)]);
     block("signature", signature(&inspected.signature));
     let import = |import: &super::Import| match import.needs {
-        Some(list) => format!("{:<40} refused without allow: {list}", import.interface),
+        Some(list) => format!("{:<40} needs allow: {list}", import.interface),
         None => import.interface.clone(),
     };
     block("imports", inspected.imports.iter().map(import).collect());
@@ -125,7 +125,8 @@ fn series(describe: &Description) -> Vec<String> {
     let mut lines = Vec::new();
     for series in &describe.series {
         let tags: Vec<&str> = series.tags.iter().map(|tag| tag.name.as_str()).collect();
-        lines.push(format!("{} [{}] {}", series.name, tags.join(", "), series.help));
+        let tags = if tags.is_empty() { String::new() } else { format!(" [{}]", tags.join(", ")) };
+        lines.push(format!("{}{tags}: {}", series.name, series.help));
         for field in &series.fields {
             let unit = if field.unit.is_empty() { String::new() } else { format!(", {}", field.unit) };
             let help = if field.help.is_empty() { String::new() } else { format!(": {}", field.help) };
