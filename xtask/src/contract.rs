@@ -11,7 +11,7 @@ use crate::{build, files};
 /// What the packages of the contract are called in `wit/deps`.
 const OURS: &str = "roundsman-";
 /// Plugins that between them import most of what there is, and are small.
-const KEPT: [&str; 4] = ["dns", "http", "nagios", "units"];
+const KEPT: [&str; 3] = ["dns", "http", "nagios"];
 
 /// Makes `host/plugin/tests/released/VERSION` anew.
 pub(crate) fn release(workspace: &Workspace) -> Result<()> {

@@ -184,6 +184,9 @@ impl Disk {
 }
 
 #[cfg(test)]
+mod holds;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 

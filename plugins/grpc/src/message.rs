@@ -91,6 +91,8 @@ pub(crate) fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         let escaped = (*byte == b'%').then(|| after.get(..2)).flatten();
+        // The library would take a sign for a digit.
+        let escaped = escaped.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         let value = escaped
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
@@ -138,6 +140,9 @@ impl fmt::Display for Health {
 }
 
 #[cfg(test)]
+mod holds;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -169,7 +174,7 @@ mod tests {
 
     #[test]
     fn words() {
-        assert_eq!(unescape("a%20b%zz%e2%82%ac%"), "a b%zz€%");
+        assert_eq!(unescape("a%20b%zz%e2%82%ac%+a%"), "a b%zz€%+a%");
         assert_eq!(
             (code_name(14), code_name(99), code_name(-1)),
             ("UNAVAILABLE".into(), "gRPC code 99".into(), "gRPC code -1".into())

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Metrics that are taken of one output; the host takes no more points than `limits: {points}` either.
-const MAX_METRICS: usize = 256;
+pub(crate) const MAX_METRICS: usize = 256;
 
 /// An output, taken apart.
 #[derive(Debug, Default, PartialEq)]
@@ -199,6 +199,9 @@ impl fmt::Display for Range {
         self.high.map_or(Ok(()), |high| write!(f, "{high}"))
     }
 }
+
+#[cfg(test)]
+mod holds;
 
 #[cfg(test)]
 mod tests {

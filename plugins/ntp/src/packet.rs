@@ -119,6 +119,9 @@ fn seconds_between(from: u64, to: u64) -> f64 {
 }
 
 #[cfg(test)]
+mod holds;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

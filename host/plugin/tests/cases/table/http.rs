@@ -57,10 +57,7 @@ fn plain(table: &mut Table, shop: &peers::Shop) {
         ],
     );
     let url = format!("http://shop.example:{}/", version.port());
-    table.take(
-        &bench.run(&plugin, &part("http-2", &[&url], &[grant])),
-        &[("http.request.set-version", is("2"))],
-    );
+    table.take(&bench.run(&plugin, &part("http-2", &[&url], &[grant])), &[("http.request.set-version", is("2"))]);
 }
 
 /// Exchanges within TLS, with certificates of both sides.

@@ -41,11 +41,16 @@ impl Shop {
         let client = authority.identity("client.internal", |_| {});
         let key = client.key.serialize_pem();
         for (name, parts) in [
-            ("shop", [("ca.crt", authority.pem.as_str()), ("tls.crt", &client.chain_pem), ("tls.key", &key)].as_slice()),
+            (
+                "shop",
+                [("ca.crt", authority.pem.as_str()), ("tls.crt", &client.chain_pem), ("tls.key", &key)].as_slice(),
+            ),
             ("login", &[("username", "anna"), ("password", PASSWORD)]),
         ] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
-            parts.iter().for_each(|(part, content)| std::fs::write(folder.path().join(name).join(part), content).unwrap());
+            parts
+                .iter()
+                .for_each(|(part, content)| std::fs::write(folder.path().join(name).join(part), content).unwrap());
         }
         Shop { authority, folder }
     }
@@ -68,7 +73,8 @@ impl Shop {
     pub(super) fn config(&self, identity: Identity, alpn: &[u8], asks: bool) -> Arc<ServerConfig> {
         let Identity { chain, key, .. } = identity;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.root.clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
@@ -81,7 +87,10 @@ impl Shop {
 }
 
 /// A connection within TLS, once both sides have agreed; none if they have not.
-pub(super) fn secured(config: &Arc<ServerConfig>, stream: TcpStream) -> Option<StreamOwned<ServerConnection, TcpStream>> {
+pub(super) fn secured(
+    config: &Arc<ServerConfig>,
+    stream: TcpStream,
+) -> Option<StreamOwned<ServerConnection, TcpStream>> {
     let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
     stream.conn.complete_io(&mut stream.sock).ok()?;
     Some(stream)
@@ -103,7 +112,8 @@ pub(super) fn from(stream: &TcpStream) -> String {
 fn tell(stream: &mut (impl Read + Write), seen: &str) {
     let head = request(stream);
     let of = |name: &str| {
-        let found = head.lines().find_map(|line| line.to_ascii_lowercase().starts_with(name).then(|| &line[name.len()..]));
+        let found =
+            head.lines().find_map(|line| line.to_ascii_lowercase().starts_with(name).then(|| &line[name.len()..]));
         found.unwrap_or("none").to_owned()
     };
     let mut body = vec![0; of("content-length: ").parse().unwrap_or(0)];
@@ -117,10 +127,14 @@ fn tell(stream: &mut (impl Read + Write), seen: &str) {
         return;
     }
     if first.ends_with("/redirect") {
-        drop(stream.write_all(b"HTTP/1.1 302 there\r\nlocation: /there\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+        drop(
+            stream
+                .write_all(b"HTTP/1.1 302 there\r\nlocation: /there\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+        );
         return;
     }
-    let authorization = if of("authorization: ") == BASIC { "as in the secret".to_owned() } else { of("authorization: ") };
+    let authorization =
+        if of("authorization: ") == BASIC { "as in the secret".to_owned() } else { of("authorization: ") };
     let said = format!(
         "told; request={first}; host={}; x-own={}; authorization={authorization}; body={}; {seen}",
         of("host: "),

@@ -75,7 +75,8 @@ fn tcp(table: &mut Table, shop: &peers::Shop) {
     let socket = folder.path().join("app.sock");
     greet(&socket);
     let (bench, plugin) = begin(shop.options());
-    let run = part("tcp", &[&format!("shop.example:{}", server.port())], &["tls://shop.example:*", "tcp://shop.example:*"]);
+    let run =
+        part("tcp", &[&format!("shop.example:{}", server.port())], &["tls://shop.example:*", "tcp://shop.example:*"]);
     let seen = "from=127.0.0.9; server-name=mail.internal; protocol=imap; client=2 certificates";
     table.take(
         &bench.run(&plugin, &run.secret("shop").secret("login")),

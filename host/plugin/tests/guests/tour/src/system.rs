@@ -95,8 +95,9 @@ pub(crate) fn kernel_log() -> Result<(), String> {
     let lines = found.lines();
     tell("system.kernel-log", lines.len());
     let line = lines.last().ok_or("the kernel's log is empty")?;
-    let head = (line.priority, line.facility, line.sequence, line.at_ns);
-    tell("system.kernel-lines.lines", format!("{} {} {} {} {}", head.0, head.1, head.2, head.3, line.text));
+    // What it says is nobody's business.
+    let told = (line.priority, line.facility, line.sequence, line.at_ns, line.text.len());
+    tell("system.kernel-lines.lines", format!("{} {} {} {} {} bytes", told.0, told.1, told.2, told.3, told.4));
     tell("system.kernel-lines.cursor", found.cursor());
     tell("system.kernel-lines.more", found.more());
     Ok(())
