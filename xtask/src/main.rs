@@ -5,7 +5,7 @@
 //! - `setup.rs`: the target for plugins and the database servers that tests talk to
 //! - `build.rs`: the agent and the plugins
 //! - `layout.rs`: the folder that `run` works in, without touching what a user edited there
-//! - `run.rs`, `test.rs`, `bench.rs`, `contract.rs`: one command each
+//! - `run.rs`, `test.rs`, `bench.rs`, `contract.rs`, `limits.rs`: one command each
 
 #![expect(clippy::print_stdout, reason = "results of a command line belong on standard output")]
 
@@ -14,6 +14,7 @@ mod build;
 mod contract;
 mod files;
 mod layout;
+mod limits;
 mod run;
 mod setup;
 mod test;
@@ -32,6 +33,8 @@ usage: cargo xtask <command>
   test [ARGUMENTS]    build everything and run all tests, or those that the arguments of `cargo test` select
   build               the agent as target/release/roundsman, the plugins in target/plugins/
   bench [ARGUMENTS]   measure what the design promises
+  prove-limits [NAME…]
+                      switch off one limit of the sandbox after the other, and see that a test misses it
   release-contract    keep wit/ and some plugins as they are now, for later versions to be held against
 ";
 
@@ -59,6 +62,7 @@ fn dispatch(command: &str, arguments: &[String]) -> Result<ExitCode> {
         "build" if arguments.is_empty() => build::everything(&workspace()?).map(|()| ExitCode::SUCCESS),
         "run" => run::run(&workspace()?, arguments),
         "test" => test::run(&workspace()?, arguments),
+        "prove-limits" => limits::prove(&workspace()?, arguments),
         "release-contract" if arguments.is_empty() => contract::release(&workspace()?).map(|()| ExitCode::SUCCESS),
         "bench" => bench::run_bench(&workspace()?, arguments),
         run::ANNOUNCE => run::announce(arguments),
