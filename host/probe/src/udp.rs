@@ -1,9 +1,14 @@
 //! Datagrams to one peer and back, on a connected socket: no other's are received, and a refusal by ICMP is heard.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
+use nix::sys::time::TimeSpec;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
@@ -42,6 +47,8 @@ pub struct Exchange {
     sent: Option<Instant>,
     resolve: Option<Duration>,
     first_byte: Option<Duration>,
+    /// Whether the kernel itself said when the last datagram came in.
+    stamped: bool,
     course: Course,
 }
 
@@ -106,6 +113,7 @@ impl Exchange {
             sent: None,
             resolve: None,
             first_byte: None,
+            stamped: false,
             course: Course::default(),
         }
     }
@@ -161,12 +169,12 @@ impl Exchange {
         self.open.as_ref().map(|open| open.peer)
     }
 
-    /// By the word of the contract: `local-address`, and `timestamp-source`, which is `agent`: the kernel's own stamp
-    /// is not asked for.
+    /// By the word of the contract: `local-address`, and `timestamp-source`, which is `agent` where the kernel has no stamp
+    /// of its own.
     pub fn fact(&self, name: &str) -> Option<String> {
         match name {
             "local-address" => self.open.as_ref().map(|open| open.local.to_string()),
-            "timestamp-source" => Some("agent".to_owned()),
+            "timestamp-source" => Some(if self.stamped { "kernel" } else { "agent" }.to_owned()),
             _ => None,
         }
     }
@@ -262,19 +270,22 @@ impl Exchange {
         };
         let mut bytes = vec![0; max_bytes.min(MAX_RECEIVE)];
         loop {
-            let received = socket.recv_from(&mut bytes).await;
-            let after = sent.elapsed();
-            let at_ns = now_ns();
-            let (count, from) = received.map_err(|error| {
+            let received = receive(socket, &mut bytes).await;
+            let (after, now) = (sent.elapsed(), now_ns());
+            let Received { count, from, at_ns } = received.map_err(|error| {
                 Failure::socket(&error, phase::FIRST_BYTE, format_args!("waiting for an answer of {peer}"))
             })?;
             // What came between binding to a source address and connecting may be of somebody else.
-            if from != peer {
+            if from != Some(peer) {
                 continue;
             }
             bytes.truncate(count);
+            self.stamped = at_ns.is_some();
+            // How long it lay in the queue was not the peer's doing.
+            let lay = Duration::from_nanos(now.saturating_sub(at_ns.unwrap_or(now)).try_into().unwrap_or(0));
+            let after = after.checked_sub(lay).unwrap_or(after);
             self.first_byte.get_or_insert(after);
-            return Ok(Datagram { bytes, after, at_ns });
+            return Ok(Datagram { bytes, after, at_ns: at_ns.unwrap_or(now) });
         }
     }
 }
@@ -347,9 +358,41 @@ async fn connect(peer: SocketAddr, source: Option<IpAddr>) -> Result<(UdpSocket,
         }
         _ => failed(error),
     })?;
+    // Where there is no stamp, the agent's own clock has to do.
+    if let Err(errno) = setsockopt(&socket, ReceiveTimestampns, &true) {
+        tracing::debug!(%errno, "the kernel does not say when datagrams come in");
+    }
     socket.connect(peer).await.map_err(failed)?;
     let local = socket.local_addr().map_err(failed)?;
     Ok((socket, local))
+}
+
+/// A datagram, as the kernel hands it over.
+struct Received {
+    count: usize,
+    from: Option<SocketAddr>,
+    at_ns: Option<i64>,
+}
+
+async fn receive(socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<Received> {
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let take = || {
+        let mut parts = [IoSliceMut::new(&mut *bytes)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+        let from = message.address.as_ref().and_then(|address| {
+            let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
+        });
+        let stamp = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(at) => Some(at),
+            _ => None,
+        });
+        let at_ns = stamp.and_then(|at| i64::try_from(Duration::from(at).as_nanos()).ok());
+        Ok(Received { count: message.bytes, from, at_ns })
+    };
+    // A refusal by ICMP is an error of the socket, and nothing to read.
+    socket.async_io(Interest::READABLE | Interest::ERROR, take).await
 }
 
 fn now_ns() -> i64 {

@@ -73,7 +73,7 @@ async fn an_answer_with_its_times() {
     assert!(exchange.timing("resolve").is_some() && exchange.timing("connect").is_none());
     assert_eq!(exchange.peer(), Some(echo));
     assert!(exchange.fact("local-address").unwrap().starts_with("127.0.0.1:"));
-    assert_eq!(exchange.fact("timestamp-source").as_deref(), Some("agent"));
+    assert_eq!(exchange.fact("timestamp-source").as_deref(), Some("kernel"));
     assert_eq!(probe.sockets().open_now(), 1);
     drop(exchange);
     assert_eq!((probe.sockets().open_now(), probe.stats().udp.calls()), (0, 6));
