@@ -21,6 +21,8 @@ mod target;
 mod timing;
 
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ pub mod trust;
 pub mod yaml;
 
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
 mod tests;

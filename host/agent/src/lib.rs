@@ -21,6 +21,8 @@ pub mod clock;
 pub mod cmd;
 pub mod config;
 mod coordinator;
+#[cfg(test)]
+mod corpus;
 mod ends;
 mod engine;
 mod guests;

@@ -37,14 +37,14 @@ pub enum Severity {
 }
 
 impl Problem {
-    /// An error that concerns a whole file.
+    /// An error that concerns a whole file. Keys and values of the file may be part of what is said: it becomes one line.
     pub fn error(file: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self {
             file: file.into(),
             line: None,
             column: None,
             path: None,
-            message: message.into(),
+            message: one_line(message.into()),
             hint: None,
             severity: Severity::Error,
         }
@@ -63,7 +63,7 @@ impl Problem {
 
     /// The same with a place in the document.
     pub fn in_path(self, path: impl Into<String>) -> Self {
-        let path = path.into();
+        let path = one_line(path.into());
         Self { path: (!path.is_empty()).then_some(path), ..self }
     }
 
@@ -76,6 +76,14 @@ impl Problem {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+}
+
+/// Without what would move the cursor of a terminal.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
 impl fmt::Display for Problem {
@@ -109,6 +117,7 @@ mod tests {
                 "checks/shop.yaml:4:5: unknown key `intervall` (did you mean `interval`?)",
             ),
             (plain.clone().warning(), "checks/shop.yaml: warning: unknown key `intervall`"),
+            (Problem::error("f", "unknown key `\u{1b}[31m\n`").in_path("\u{1b}"), "f: unknown key `[31m `"),
         ] {
             assert_eq!(problem.to_string(), text);
         }

@@ -274,4 +274,6 @@ pub(crate) fn read_beside(file: &Path) -> Beside {
 }
 
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod tests;

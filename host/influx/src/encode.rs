@@ -232,4 +232,6 @@ fn later(time: Timestamp, by_ns: usize) -> Timestamp {
 }
 
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What a plugin says of itself, by `wit/describe.schema.json`; read once when it is loaded.
 
+mod schema;
+
 use std::collections::BTreeMap;
 
 use roundsman_model::name::{RESERVED_SERIES, excerpt, is_series_name};
@@ -93,6 +95,8 @@ pub enum DescribeError {
     Series(String),
     #[error("`describe` declares the tag `{tag}` of series `{series}`, which is the agent's own or declared twice")]
     Tag { series: String, tag: String },
+    #[error("the settings schema in `describe` {0}")]
+    Settings(&'static str),
 }
 
 impl Description {
@@ -107,6 +111,7 @@ impl Description {
     }
 
     fn check(&self) -> Result<(), DescribeError> {
+        schema::examine(&self.settings).map_err(DescribeError::Settings)?;
         if self.series.len() > MAX_SERIES {
             return Err(DescribeError::TooManySeries(self.series.len()));
         }

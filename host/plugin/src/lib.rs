@@ -22,6 +22,8 @@ pub mod digest;
 pub mod engine;
 mod files;
 mod gather;
+#[cfg(test)]
+mod holds;
 mod host;
 pub mod job;
 mod judge;

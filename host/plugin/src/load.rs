@@ -136,7 +136,7 @@ impl Plugin {
         let (description, settings) = apart(move || {
             let description = Description::parse(&said)?;
             let settings = jsonschema::validator_for(&description.settings);
-            Ok((description, settings.map_err(|error| LoadError::Schema(error.to_string()))?))
+            Ok((description, settings.map_err(|error| LoadError::Schema(self::said(&error)))?))
         })
         .await?;
         let imports = component.component_type().imports(&engine.wasm).map(|(name, _)| name.to_owned()).collect();

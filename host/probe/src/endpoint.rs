@@ -9,6 +9,8 @@ use crate::pattern::parse_port;
 /// The longest address: the longest path that the kernel takes, and the word before it.
 pub(crate) const MAX_ADDRESS: usize = 4096 + UNIX.len();
 const UNIX: &str = "unix:";
+/// Schemes that targets and lines of `allow:` have: a plugin may hand them on as they are.
+const SOCKETS: [&str; 3] = ["tcp://", "tls://", "udp://"];
 
 /// Where a socket goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `shop.example:443`, `10.0.0.7:443`, `[fd00::7]:443` or `unix:/run/app.sock`.
+    /// Reads `shop.example:443`, `tcp://10.0.0.7:443`, `[fd00::7]:443` or `unix:/run/app.sock`.
     pub(crate) fn parse(text: &str) -> Result<Endpoint, Failure> {
         if let Some(path) = text.strip_prefix(UNIX) {
             return if path.starts_with('/') {
@@ -27,10 +29,11 @@ impl Endpoint {
                 Err(bad(text, "has no absolute path: write it like unix:/run/app.sock"))
             };
         }
-        if text.contains("://") {
-            return Err(bad(text, "has a scheme: write host:port alone"));
+        let bare = SOCKETS.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+        if bare.contains("://") {
+            return Err(bad(text, "has a scheme that is not spoken here: write host:port"));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| bad(text, "has no port: write host:port"))?;
+        let (host, port) = bare.rsplit_once(':').ok_or_else(|| bad(text, "has no port: write host:port"))?;
         if host.contains(':') && !host.starts_with('[') {
             return Err(bad(text, "has an IPv6 address without brackets: write [fd00::7]:443"));
         }
@@ -54,6 +57,9 @@ mod tests {
             ("Shop.Example:443", "shop.example 443"),
             ("10.0.0.7:1", "10.0.0.7 1"),
             ("[FD00::7]:65535", "fd00::7 65535"),
+            ("tcp://Shop.Example:443", "shop.example 443"),
+            ("tls://[fd00::7]:443", "fd00::7 443"),
+            ("udp://10.0.0.7:123", "10.0.0.7 123"),
             ("unix:/run/app.sock", "/run/app.sock"),
         ] {
             let found = match Endpoint::parse(text).unwrap() {
@@ -70,7 +76,9 @@ mod tests {
             ("shop.example:+1", "between 1 and 65535"),
             ("fd00::7:443", "without brackets"),
             ("[fd00::7%eth0]:443", "without a zone"),
-            ("tcp://shop.example:443", "has a scheme"),
+            ("http://shop.example:443", "has a scheme"),
+            ("tcp://tcp://shop.example:443", "has a scheme"),
+            ("tcp://shop.example:443/x", "has no port"),
             ("unix:run/app.sock", "no absolute path"),
             ("user@shop.example:443", "has a host that"),
             ("0x7f.1:80", "has a host that"),

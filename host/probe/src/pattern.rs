@@ -131,8 +131,9 @@ impl Pattern {
         if line.len() > MAX_PATTERN {
             return Err(format!("is longer than {MAX_PATTERN} characters"));
         }
-        if !line.is_ascii() {
-            return Err("has letters beyond ASCII: write the punycode form (xn--…)".to_owned());
+        if let Some(bad) = line.chars().find(|c| !c.is_ascii_graphic()) {
+            let letter = "has letters beyond ASCII: write the punycode form (xn--…)";
+            return Err(if bad.is_ascii() { "has a space or a control character" } else { letter }.to_owned());
         }
         if line.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err("has capital letters: write it in lower case".to_owned());

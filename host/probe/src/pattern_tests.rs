@@ -49,6 +49,8 @@ fn lines_that_do_not_and_why() {
         ("HTTPS://shop.example", "lower case"),
         ("https://Shop.example", "lower case"),
         ("https://bücher.example", "punycode"),
+        ("tcp://h\u{1b}[31m", "control character"),
+        ("tcp://h :1", "space"),
         ("https://user:password@shop.example:443", "user name"),
         ("https://shop.example:443/healthz", "path"),
         ("https://shop.example/", "path"),

@@ -236,7 +236,7 @@ impl Exchange {
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let open = self.open.as_mut().ok_or_else(|| Failure::invalid("there is no socket to send from"))?;
         self.course.pass(phase::TRANSFER);
-        let peer = open.peer;
+        let (peer, begun) = (open.peer, Instant::now());
         let sent = match &mut open.way {
             Way::Kernel(socket) => socket.send(bytes).await,
             Way::Scripted(talk) => {
@@ -248,7 +248,7 @@ impl Exchange {
         if sent != bytes.len() {
             return Err(Failure::new(code::PROTOCOL, phase::TRANSFER, "the datagram was not sent as a whole"));
         }
-        self.sent = Some(Instant::now());
+        self.sent = Some(begun);
         self.first_byte = None;
         Ok(())
     }

@@ -99,16 +99,17 @@ impl Metric {
         let mut parts = rest.split(';');
         let (value, unit) = number_and_unit(parts.next()?)?;
         let (unit, scale) = base(unit);
-        let scaled = |number: f64| number * scale;
+        // `1e308TB` is a number no more once it is in bytes.
+        let scaled = |number: f64| Some(number * scale).filter(|number| number.is_finite());
         let mut next = || parts.next().map(str::trim).filter(|part| !part.is_empty());
         let warning = next().map(|part| Range::read(part, scale));
         let critical = next().map(|part| Range::read(part, scale));
-        let min = next().map(|part| part.parse::<f64>().ok().map(scaled));
-        let max = next().map(|part| part.parse::<f64>().ok().map(scaled));
+        let min = next().map(|part| part.parse::<f64>().ok().and_then(scaled));
+        let max = next().map(|part| part.parse::<f64>().ok().and_then(scaled));
         // What stands there must make sense; what does not stand there need not.
         Some(Self {
             label,
-            value: value.map(scaled),
+            value: settled(value.map(scaled))?,
             unit: unit.to_owned(),
             warning: settled(warning)?,
             critical: settled(critical)?,
@@ -174,7 +175,7 @@ impl Range {
     /// `10`, `10:`, `~:10`, `10:20`, `@10:20`
     fn read(text: &str, scale: f64) -> Option<Self> {
         let (inside, text) = text.strip_prefix('@').map_or((false, text), |rest| (true, rest));
-        let end = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| n * scale);
+        let end = |text: &str| text.parse::<f64>().ok().map(|n| n * scale).filter(|n| n.is_finite());
         let (low, high) = match text.split_once(':') {
             None => (Some(0.0), Some(end(text)?)),
             Some(("~", "")) => (None, None),
@@ -252,6 +253,9 @@ mod tests {
             ("x=1;10:;30:40", Some("x=1;10:;30:40;;")),
             ("x=nan", None),
             ("x=1e999", None),
+            ("x=1e308TB", None),
+            ("x=1KB;1e308", None),
+            ("x=1;;;nan", None),
             ("x", None),
         ] {
             assert_eq!(Metric::read(piece).as_ref().map(brief).as_deref(), expected, "{piece}");

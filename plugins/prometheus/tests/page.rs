@@ -13,7 +13,7 @@ fn of_the_corpus() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         // Shown only if something does not hold.
-        println!("{}", path.display());
+        eprintln!("{}", path.display());
         let page = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
         *(if any_page(&page) { &mut taken } else { &mut refused }) += 1;
         // And cut short anywhere.

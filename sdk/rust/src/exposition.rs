@@ -47,7 +47,7 @@ pub fn samples(page: &str) -> impl Iterator<Item = Sample<'_>> {
 /// within the bucket. None without observations. In the last bucket, the greatest finite bound.
 pub fn quantile(q: f64, buckets: &[(f64, f64)]) -> Option<f64> {
     let mut sorted: Vec<_> =
-        buckets.iter().copied().filter(|(bound, count)| !bound.is_nan() && count.is_finite()).collect();
+        buckets.iter().copied().filter(|(bound, count)| *bound > f64::NEG_INFINITY && count.is_finite()).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let total = sorted.last().filter(|(bound, count)| *bound == f64::INFINITY && *count > 0.0)?.1;
     let rank = q.clamp(0.0, 1.0) * total;
@@ -57,7 +57,9 @@ pub fn quantile(q: f64, buckets: &[(f64, f64)]) -> Option<f64> {
             if bound == f64::INFINITY {
                 return Some(low);
             }
-            return Some(low + (bound - low) * ((rank - below) / (count - below)).max(0.0));
+            let part = ((rank - below) / (count - below)).max(0.0);
+            // Not by the difference of the bounds, which may be no number any more.
+            return Some(low * (1.0 - part) + bound * part);
         }
         (low, below) = (if bound.is_finite() { bound } else { low }, count.max(below));
     }
@@ -183,6 +185,8 @@ mod tests {
             (0.75, &[(1.0, 5.0), (2.0, 10.0), (inf, 10.0)], Some(1.5)),
             (0.99, &[(1.0, 5.0), (2.0, 5.0), (inf, 10.0)], Some(2.0)),
             (0.99, &[(inf, 4.0), (1.0, 4.0)], Some(0.99)),
+            (0.5, &[(-inf, 3.0), (1.0, 4.0), (inf, 4.0)], Some(0.5)),
+            (0.5, &[(-1e308, 0.0), (1e308, 2.0), (inf, 2.0)], Some(0.0)),
             (0.5, &[(1.0, 0.0), (inf, 0.0)], None),
             (0.5, &[(1.0, 3.0)], None),
             (0.5, &[], None),

@@ -34,7 +34,8 @@ pub fn latency(duration: Duration) {
     report::latency_ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// For a check that looks at many things at once: the state of one of them.
+/// For a check that looks at many things at once: the state of one of them. It is reported in each run while it holds: one
+/// that is missing counts as ok. For an event, keep its time in [`state`](crate::state).
 ///
 /// # Errors
 /// A fault `limit` when there are too many.

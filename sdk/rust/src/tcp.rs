@@ -43,7 +43,8 @@ pub enum Encoding {
 }
 
 impl Connection {
-    /// To `host:port`, or to `unix:/run/app.sock`. Nothing is checked until [`connect`](Self::connect).
+    /// To `host:port`, also as `tcp://host:port` or `tls://host:port`, or to `unix:/run/app.sock`. Nothing is checked until
+    /// [`connect`](Self::connect).
     pub fn new(address: &str) -> Self {
         Self(tcp::Connection::new(address))
     }
@@ -141,7 +142,8 @@ impl Connection {
         self.0.send(bytes.as_ref()).map_err(Failure::from)
     }
 
-    /// Sends what a secret holds under a key (empty for a secret that is one file). The plugin never sees it.
+    /// Sends what a secret holds under a key: `password`, `username`, `token` … A secret that is one file is sent whatever
+    /// the key, but for `username`. The plugin never sees it, nor how long it is.
     ///
     /// # Errors
     /// `denied` without `allow: {secrets: […]}`; otherwise as [`send`](Self::send).

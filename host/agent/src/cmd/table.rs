@@ -99,9 +99,10 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints to standard error; there is nobody left to tell when that fails.
+/// Prints to standard error; there is nobody left to tell when that fails. A file that cannot be used may have a say in it.
 pub(crate) fn complain(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
+    let lines: Vec<_> = text.lines().map(plain).collect();
+    drop(writeln!(std::io::stderr(), "{}", lines.join("\n")));
 }
 
 /// `1 check`, `2 checks`.

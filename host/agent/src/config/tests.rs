@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use proptest::prelude::*;
 use roundsman_probe::secrets::Place;
 
+use super::holds::any_config;
 use super::*;
+use crate::corpus::try_each;
 
 fn load(file: &str, environment: &[(&str, &str)], settings: &[&str]) -> Result<Loaded, Vec<Problem>> {
     let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -393,18 +395,24 @@ fn every_key_can_be_set_from_outside_and_none_that_is_not_read() {
     assert_eq!(whole, serde_json::Value::Object(from_outside));
 }
 
+#[test]
+fn of_the_corpus() {
+    try_each("config", any_config);
+}
+
 proptest! {
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), setting in "\\PC{0,40}") {
+    fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300), setting in "\\PC{0,40}") {
         let environment = [(OsString::from("ROUNDSMAN_HTTP"), OsStr::from_bytes(&bytes).to_owned())];
         let _outcome = Config::load(Some((Path::new("f"), &bytes)), environment, &[setting], "box");
+        any_config(&bytes);
     }
 
     #[test]
-    fn arbitrary_values_never_panic(
-        key in "(node|paths|http|influx|store|secrets|limits|trust|log|shutdown|uplink|selfCheck)",
+    fn arbitrary_values(
+        key in "(node|paths|http|influx|store|secrets|limits|trust|log|shutdown|uplink|selfCheck|supervision)",
         value in "[-a-z0-9{}\\[\\]:,./ \"'$&]{0,60}",
     ) {
-        let _outcome = load(&format!("{key}: {value}\n"), &[], &[]);
+        any_config(format!("{key}: {value}\n").as_bytes());
     }
 }

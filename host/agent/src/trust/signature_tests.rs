@@ -4,19 +4,8 @@ use minisign::KeyPair;
 use proptest::prelude::*;
 
 use super::*;
-
-/// Those of minisign's own documentation: both ways of signing `test`, by one key.
-const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
-const LEGACY: &str = "untrusted comment: signature from minisign secret key
-RWQf6LRCGA9i59SLOFxz6NxvASXDJeRtuZykwQepbDEGt87ig1BNpWaVWuNrm73YiIiJbq71Wi+dP9eKL8OC351vwIasSSbXxwA=
-trusted comment: timestamp:1555779966\tfile:test
-QtKMXWyYcwdpZAlPF7tE2ENJkRd1ujvKjlj1m9RtHTBnZPa5WKU5uWRs5GoP5M/VqE81QFuMKI5k/SfNQUaOAA==
-";
-const HASHED: &str = "untrusted comment: signature from minisign secret key
-RUQf6LRCGA9i559r3g7V1qNyJDApGip8MfqcadIgT9CuhV3EMhHoN1mGTkUidF/z7SrlQgXdy8ofjb7bNJJylDOocrCo8KLzZwo=
-trusted comment: timestamp:1556193335\tfile:test
-y/rUw2y8/hOUYjZU71eHp/Wo1KZ40fGy2VJEDl34XMJM+TX48Ss/17u3IvIfbVR1FkZZSNCisQbuQY+bHwhEBg==
-";
+use crate::corpus::try_each;
+use crate::trust::holds::{HASHED, KEY, LEGACY, any_signature};
 
 fn verify(text: &[u8], key: &str, bytes: &[u8]) -> Result<String, SignatureError> {
     Signature::parse(text)?.verify(&PublicKey::parse(key).unwrap(), bytes)
@@ -98,6 +87,11 @@ fn comments_are_shown_in_one_line() {
     let text = signed(&pair, b"", &format!("\u{1b}[31m{}", "x".repeat(1 << 10)));
     let comment = verify(text.as_bytes(), &pair.pk.to_base64(), b"").unwrap();
     assert!(comment.starts_with(" [31mxxx") && comment.chars().count() == MAX_COMMENT, "{comment}");
+}
+
+#[test]
+fn of_the_corpus() {
+    try_each("signature", any_signature);
 }
 
 proptest! {

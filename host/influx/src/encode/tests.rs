@@ -1,43 +1,15 @@
 //! Tables of lines, and the encoder against the parser of InfluxDB 3 on random records.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use influxdb_line_protocol::{FieldValue, parse_lines};
 use proptest::prelude::*;
-use roundsman_model::key::Key;
-use roundsman_model::name::{CheckName, PluginName, is_series_name};
-use roundsman_model::record::Origin;
 use roundsman_model::state::{Change, Quiet, Standing, State};
 use roundsman_store::TagSet;
 
+use super::holds::{any_record, any_strings, sample};
 use super::*;
 
 const TAGS: [(&str, &str); 4] = [("check", "shop"), ("cluster", "c"), ("host", "n1"), ("plugin", "http")];
-
-fn sample() -> Record {
-    Record {
-        key: Key::new(CheckName::new("shop").unwrap(), None),
-        plugin: PluginName::new("http").unwrap(),
-        origin: Origin::Schedule,
-        time: Timestamp(1_700_000_000_000_000_000),
-        started: Timestamp(1_700_000_000_000_400_000),
-        status: Status::Ok,
-        blame: Blame::Target,
-        code: None,
-        summary: "200 OK".into(),
-        standing: Standing { state: State::Ok, ..Standing::pending(Timestamp(0)) },
-        attempt: 1,
-        latency_ns: Some(1_250_000),
-        duration_ns: 3_000_000,
-        lag_ns: 400_000,
-        cpu_ns: 9_000,
-        interval_ns: 500_000_000,
-        points: Vec::new(),
-        findings: Vec::new(),
-        suspect: false,
-    }
-}
 
 fn lines(record: &Record) -> Vec<String> {
     let mut out = b"kept\n".to_vec();
@@ -189,22 +161,22 @@ fn lines_of_transitions() {
 
 // ---- against the parser ----
 
-/// What a tag value must read as: an independent statement of the rule.
-fn tag_reads(raw: &str) -> String {
-    shortened(raw, 256).chars().map(|c| if c.is_control() { '_' } else { c }).collect::<String>().replace('\\', "/")
-}
-
-fn text_reads(raw: &str) -> String {
-    let spaced = shortened(raw, 1_024).replace(['\r', '\n', '\t'], " ");
-    spaced.chars().filter(|c| !c.is_control()).collect()
-}
-
-fn shortened(raw: &str, bytes: usize) -> String {
-    let mut raw = raw.to_owned();
-    while raw.len() > bytes {
-        raw.pop();
+#[test]
+fn words_of_the_corpus() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/lines");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        // Shown only if something does not hold.
+        eprintln!("{}", path.display());
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        any_strings(&text);
+        // Every word in every place.
+        let words: Vec<_> = text.split('\0').collect();
+        (0..words.len()).for_each(|n| any_strings(&[&words[n..], &words[..n]].concat().join("\0")));
+        files += 1;
     }
-    raw
+    assert!(files > 5);
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -241,48 +213,6 @@ fn points() -> impl Strategy<Value = Vec<Point>> {
     prop::collection::vec(point, 0..8)
 }
 
-fn reads(value: &Value) -> FieldValue<'_> {
-    match value {
-        Value::Real(value) => FieldValue::F64(*value),
-        Value::Integer(value) => FieldValue::I64(*value),
-        Value::Boolean(value) => FieldValue::I64(i64::from(*value)),
-        Value::Text(_) => unreachable!("texts are compared by the caller"),
-    }
-}
-
-/// Compares a parsed line with the point it was made from, as far as its words were free.
-fn compare(line: &influxdb_line_protocol::ParsedLine<'_>, row: &BTreeMap<String, String>, point: &Point) {
-    let series = &point.series;
-    let renamed = line.series.measurement == format!("series_{series}");
-    assert!(line.series.measurement == *series || (renamed && RESERVED_SERIES.contains(&series.as_str())));
-    for (key, value) in row.iter().filter(|(key, value)| is_series_name(key) && !value.is_empty()) {
-        let taken = ["status", "to", "up"].contains(&key.as_str());
-        let key = if taken { format!("label_{key}") } else { key.clone() };
-        assert_eq!(line.tag_value(&key).unwrap().as_str(), tag_reads(value));
-    }
-    for (key, value) in point.tags.iter().filter(|(key, value)| is_series_name(key) && !value.is_empty()) {
-        let read = [key.clone(), format!("tag_{key}")]
-            .iter()
-            .any(|key| line.tag_value(key).is_some_and(|read| read.as_str() == tag_reads(value)));
-        assert!(read, "{key}={value:?} is not in {line}");
-    }
-    let mut first = HashSet::new();
-    for (key, value) in point
-        .fields
-        .iter()
-        .filter(|(key, value)| is_series_name(key) && !matches!(value, Value::Real(real) if !real.is_finite()))
-    {
-        if !first.insert(key) {
-            continue;
-        }
-        let read = line.field_value(key).or_else(|| line.field_value(&format!("field_{key}"))).unwrap();
-        match value {
-            Value::Text(text) => assert_eq!(read, &FieldValue::String(text_reads(text).as_str().into())),
-            other => assert_eq!(read, &reads(other)),
-        }
-    }
-}
-
 proptest! {
     #[test]
     fn the_parser_reads_what_was_meant(
@@ -299,38 +229,6 @@ proptest! {
             points,
             ..sample()
         };
-        let mut out = Vec::new();
-        let tags = || row.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let count = super::record(tags(), &record, &mut out);
-        let mut again = Vec::new();
-        super::record(tags(), &record, &mut again);
-        prop_assert_eq!(&out, &again);
-
-        let text = String::from_utf8(out).unwrap();
-        prop_assert_eq!(text.matches('\n').count(), count, "a line is a line");
-        let parsed: Vec<_> = parse_lines(&text).collect::<Result<_, _>>().unwrap();
-        prop_assert_eq!(parsed.len(), count);
-        let mut identities = HashSet::new();
-        for line in &parsed {
-            let tags = line.series.tag_set.clone().unwrap_or_default();
-            prop_assert!(tags.is_sorted_by(|a, b| a.0 < b.0), "{}", line);
-            prop_assert!(line.field_set.iter().all(|(name, _)| line.tag_value(name).is_none()));
-            // Saturated times at the end of the calendar would be equal: they are not what this is about.
-            let end = time > i64::MAX - 1_000;
-            prop_assert!(identities.insert((line.series.to_string(), line.timestamp)) || end, "{}", line);
-        }
-        let (summary, code) = (text_reads(&texts.0), text_reads(&texts.1));
-        prop_assert_eq!(parsed[0].field_value("summary").unwrap(), &FieldValue::String(summary.as_str().into()));
-        prop_assert_eq!(parsed[0].field_value("code").unwrap(), &FieldValue::String(code.as_str().into()));
-        prop_assert_eq!(parsed[0].timestamp, Some(time));
-
-        let usable = |point: &&Point| is_series_name(&point.series) && point.fields.iter().any(|(name, value)| {
-            is_series_name(name) && !matches!(value, Value::Real(real) if !real.is_finite())
-        });
-        let of_points = &parsed[1..parsed.len() - 1];
-        prop_assert_eq!(of_points.len(), record.points.iter().filter(usable).count());
-        for (line, point) in of_points.iter().zip(record.points.iter().filter(usable)) {
-            compare(line, &row, point);
-        }
+        any_record(&row, &record);
     }
 }

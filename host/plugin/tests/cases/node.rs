@@ -15,7 +15,7 @@ use roundsman_probe::probe::{Options, Roots};
 use roundsman_probe::resolve::Resolver;
 use roundsman_probe::secrets::{Place, Secrets, Source};
 
-use crate::support::systemd::{self, Bus, Manner};
+use crate::probe_support::systemd::{self, Bus, Manner};
 use crate::support::{Bench, Run, eventually, guest, skipped};
 use crate::{assert_outcome, assert_unknown, bench, compiler};
 

@@ -201,13 +201,12 @@ fn functions() -> BTreeSet<String> {
     found
 }
 
-/// A sandbox with these options, and the tour in it. Whatever it is to meet must have been opened before.
-fn begin(options: Options) -> (Bench, Arc<Plugin>) {
-    let bench = Bench::with_options(compiler(), LIMITS, options);
-    let plugin = load(&bench);
-    (bench, plugin)
+/// A sandbox with these options. Taken before anything is opened that the tour is to meet.
+fn bench(options: Options) -> Bench {
+    Bench::with_options(compiler(), LIMITS, options)
 }
 
+/// The tour. Loaded after everything has been opened that it is to meet.
 fn load(bench: &Bench) -> Arc<Plugin> {
     bench.load(&guest("tour")).unwrap_or_else(|error| panic!("{}", support::chain(&error)))
 }

@@ -29,8 +29,6 @@ use tokio::runtime::Runtime;
 
 pub mod component;
 pub mod peers;
-#[path = "../../../probe/tests/support/systemd.rs"]
-pub mod systemd;
 
 /// For everything that is waited for; far more than it takes.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -36,13 +36,14 @@ impl Connection {
         open.speak_in_clear(bytes.len())?;
         self.course.pass(phase::TRANSFER);
         let open = self.standing()?;
+        // Before it is written: on one machine, the answer may be there before the write is told to have ended.
+        let begun = Instant::now();
         let sent = async {
             open.stream.write_all(bytes).await?;
             open.stream.flush().await
         };
         sent.await.map_err(|error| Failure::socket(&error, phase::TRANSFER, format_args!("sending to {peer}")))?;
-        let now = Instant::now();
-        self.standing()?.waiting = Some(now);
+        self.standing()?.waiting = Some(begun);
         self.seen.first_byte = None;
         Ok(())
     }

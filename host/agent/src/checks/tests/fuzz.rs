@@ -2,24 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use crate::checks::holds::any_checks;
 use crate::checks::schema_tests::VALID;
+use crate::corpus::try_each;
 
-/// Parses; what is accepted can be filled in for every target.
-fn survives(text: &[u8]) -> Result<(), TestCaseError> {
-    match parse(Path::new("f"), text, &node()) {
-        Ok(file) => {
-            for configured in &file.checks {
-                for key in configured.check.keys() {
-                    let target = configured.check.target(key.target.as_ref());
-                    prop_assert!(fill::fill_check(&configured.check, target, &node()).is_ok());
-                }
-                let _place = configured.problem_at("/dependsOn/3", "x");
-            }
-        }
-        Err(problems) => prop_assert!(problems.iter().any(Problem::is_error), "{problems:?}"),
-    }
-    Ok(())
+#[test]
+fn of_the_corpus() {
+    try_each("checks", any_checks);
 }
 
 const KEYS: &str = "(name|plugin|interval|cron|ttl|at|timezone|timeout|initialDelay|retryInterval|jitter|catchUp|catchUpDeadline|\
@@ -28,13 +17,13 @@ const KEYS: &str = "(name|plugin|interval|cron|ttl|at|timezone|timeout|initialDe
 proptest! {
     #[test]
     fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        survives(&bytes)?;
+        any_checks(&bytes);
     }
 
     #[test]
     fn arbitrary_values_of_known_keys(key in KEYS, value in "[-a-z0-9{}\\[\\]:,.*/ \"'$%&é<>~@|!]{0,60}") {
         let text = format!("defaults: {{{key}: 1}}\nchecks:\n  - name: a\n    plugin: p\n    {key}: {value}\n");
-        survives(text.as_bytes())?;
+        any_checks(text.as_bytes());
     }
 
     #[test]
@@ -47,7 +36,7 @@ proptest! {
             Slip::Replace(c) => text[at] = c,
             Slip::Cut => text.truncate(at),
         }
-        survives(text.iter().collect::<String>().as_bytes())?;
+        any_checks(text.iter().collect::<String>().as_bytes());
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Expected, Table, begin, is, part, peers};
+use super::{Expected, Table, bench, is, load, part, peers};
 use crate::probe_support::{Server, hold};
 
 /// The answer to a question for `www.shop.test`: a text, and one record in each of the other sections, with words of its
@@ -83,11 +83,12 @@ fn by_tls(shop: &peers::Shop) -> SocketAddr {
 
 pub(super) fn tour(table: &mut Table) {
     let shop = peers::Shop::new();
+    let bench = bench(shop.options());
     let (server, deaf, secured) = (by_udp(0), by_udp(1).to_string(), by_tls(&shop));
     let both = peers::on_both(TcpListener::bind);
     ["127.0.0.1", "::1"].iter().for_each(|ip| by_tcp(ip.parse().unwrap(), both));
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (bench, plugin) = begin(shop.options());
+    let plugin = load(&bench);
     let lines = ["dns://shop.example:*", "dns://both.example:*", "dns://127.0.0.1:*"];
     let thinking = i128::try_from(peers::THINKING.as_nanos()).unwrap();
     // As long as the question is, whatever else is in it.

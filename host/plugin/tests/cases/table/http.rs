@@ -3,12 +3,12 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Expected, Table, begin, is, load, part, peers, says};
+use super::{Expected, Table, bench, is, load, part, peers, says};
 use crate::probe_support::h2::Polite;
 
 /// Exchanges in clear.
 fn plain(table: &mut Table, shop: &peers::Shop) {
-    let bench = super::Bench::with_options(crate::compiler(), super::LIMITS, shop.options());
+    let bench = bench(shop.options());
     let (server, port) = (peers::http(), peers::http_on_both());
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("app.sock");
@@ -62,10 +62,11 @@ fn plain(table: &mut Table, shop: &peers::Shop) {
 
 /// Exchanges within TLS, with certificates of both sides.
 fn secured(table: &mut Table, shop: &peers::Shop) {
+    let bench = bench(shop.options());
     let identity = shop.identity("shop.internal");
     let der = identity.chain[0].to_vec();
     let server = peers::https(shop.config(identity, b"http/1.1", true));
-    let (bench, plugin) = begin(shop.options());
+    let plugin = load(&bench);
     let run = part("http-tls", &[&format!("https://shop.example:{}/", server.port())], &["https://shop.example:*"]);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let end = hex(&der[der.len() - 64..]);

@@ -9,15 +9,15 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use roundsman_plugin::job::Report;
 use roundsman_probe::probe::{Options, Roots};
 use roundsman_probe::resolve::Resolver;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Expected, LIMITS, Table, above, begin, is, load, part, peers, says};
-use crate::compiler;
-use crate::support::systemd::{self, Bus, Manner};
-use crate::support::{Bench, Run, eventually};
+use super::{Expected, Table, above, bench, is, load, part, peers, says};
+use crate::probe_support::systemd::{self, Bus, Manner};
+use crate::support::{Run, eventually};
 
 const SHELL: &str = "/bin/sh";
 /// One more than the host looks at: of sockets, and of units.
@@ -46,7 +46,8 @@ fn text(path: &str) -> String {
 
 /// Load, processors, memory and names, as the kernel itself prints them.
 fn kernel(table: &mut Table) {
-    let (bench, plugin) = begin(options());
+    let bench = bench(options());
+    let plugin = load(&bench);
     let loads = || text("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ");
     let run = asking("kernel", &[], &["load", "memory", "uname", "sysctl"]);
     // It changes every five seconds: with the same before and after, it was that between them.
@@ -102,11 +103,11 @@ impl Drop for Waiting {
 
 fn processes(table: &mut Table) {
     let begun = now_ns();
+    let here = bench(options());
     let script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read line";
     let user = user();
     let child = Waiting::start(Command::new(SHELL).args(["-c", script]).uid(user));
-    let folder = tempfile::tempdir().unwrap();
-    let (bench, plugin) = begin(options());
+    let plugin = load(&here);
     let pid = child.0.id().to_string();
     eventually("it has computed, and waits", || {
         let stat = text(&format!("/proc/{pid}/stat"));
@@ -114,7 +115,7 @@ fn processes(table: &mut Table) {
         words[0] == "S" && words[11] != "0"
     });
     table.take(
-        &bench.run(&plugin, &asking("processes", &[&pid], &["processes"])),
+        &here.run(&plugin, &asking("processes", &[&pid], &["processes"])),
         &[
             ("system.processes", above(2)),
             ("system.process-list.pids", is(&pid)),
@@ -129,25 +130,28 @@ fn processes(table: &mut Table) {
             ("system.process-list.started-ns", Expected::Between(begun - 1_000_000_000, now_ns())),
         ],
     );
-    drop((bench, plugin));
+    drop((child, plugin, here));
 
     // The kernel's own text about one process, as if there were many of them.
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(Options { proc: folder.path().to_owned(), ..options() });
     let large = Waiting::start(Command::new(SHELL).args(["-c", "read line", &"x".repeat(5000)]));
     for number in 1..=TOO_MANY_PROCESSES {
         let of_one = format!("/proc/{}", large.0.id());
         std::os::unix::fs::symlink(of_one, folder.path().join(number.to_string())).unwrap();
     }
-    let (bench, plugin) = begin(Options { proc: folder.path().to_owned(), ..options() });
+    let plugin = load(&bench);
     let report = bench.run(&plugin, &asking("processes-truncated", &[], &["processes"]));
     table.take(&report, &[("system.process-list.truncated", is(true))]);
 }
 
 /// Whose a socket is that is not root's: the kernel says what the file's owner is.
 fn ports(table: &mut Table) {
+    let bench = bench(options());
     let socket = UdpSocket::bind("127.0.0.9:0").unwrap();
     let user = user();
     rustix::fs::fchown(&socket, Some(rustix::fs::Uid::from_raw(user)), None).unwrap();
-    let (bench, plugin) = begin(options());
+    let plugin = load(&bench);
     let port = socket.local_addr().unwrap().port();
     table.take(
         &bench.run(&plugin, &asking("ports", &[&port.to_string()], &["ports"])),
@@ -160,7 +164,6 @@ fn ports(table: &mut Table) {
             ("system.port-list.pids", is(std::process::id())),
         ],
     );
-    drop((bench, plugin));
 
     let skipped = &["system.port-list.truncated"];
     let (limit, wanted) = (getrlimit(Resource::Nofile), Some(2 * TOO_MANY as u64));
@@ -170,7 +173,7 @@ fn ports(table: &mut Table) {
     }
     let sockets: Result<Vec<_>, _> = (0..TOO_MANY).map(|_| UdpSocket::bind("127.0.0.9:0")).collect();
     let Ok(_sockets) = sockets else { return table.skip(skipped, "this user may open too few files") };
-    let (bench, plugin) = begin(options());
+    let plugin = load(&bench);
     let report = bench.run(&plugin, &asking("ports-truncated", &[], &["ports"]));
     table.take(&report, &[("system.port-list.truncated", is(true))]);
 }
@@ -181,8 +184,8 @@ fn kernel_log(table: &mut Table) {
         let why = format!("the kernel's log is not for this user: {error}");
         table.skip(&["system.kernel-log", "system.kernel-lines"], &why);
     } else {
-        let (bench, plugin) = begin(options());
-        let report = bench.run(&plugin, &asking("kernel-log", &[], &["kernel-log"]));
+        let bench = bench(options());
+        let report = bench.run(&load(&bench), &asking("kernel-log", &[], &["kernel-log"]));
         table.take(
             &report,
             &[
@@ -202,14 +205,16 @@ fn kernel_log(table: &mut Table) {
     }
     // To have lines overwritten, a test would have to fill the log of the machine. A pipe that keeps its packets apart is
     // read like it.
+    let folder = tempfile::tempdir().unwrap();
+    let kmsg = folder.path().join("kmsg");
+    let bench = bench(Options { kmsg: kmsg.clone(), ..options() });
     let (reader, writer) = pipe_with(PipeFlags::DIRECT | PipeFlags::NONBLOCK).unwrap();
     let mut writer = fs::File::from(writer);
     for record in ["6,9,1000,-;a line\n", "6,12,2000,-;another\n"] {
         writer.write_all(record.as_bytes()).unwrap();
     }
-    let kmsg = format!("/proc/self/fd/{}", reader.as_raw_fd()).into();
-    let (bench, plugin) = begin(Options { kmsg, ..options() });
-    let report = bench.run(&plugin, &asking("kernel-log-lost", &[&format!("{boot}:6")], &["kernel-log"]));
+    std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), kmsg).unwrap();
+    let report = bench.run(&load(&bench), &asking("kernel-log-lost", &[&format!("{boot}:6")], &["kernel-log"]));
     // Three before the first, and two between them.
     table.take(&report, &[("system.kernel-lines.lost", is(5))]);
 }
@@ -220,14 +225,22 @@ const UNITS: &[systemd::Unit] = &[
 ];
 const FAILED: systemd::Unit = ["worker@1.service", "One of many", "loaded", "failed", "failed"];
 
+/// What a run tells where somebody is on the bus who knows these units.
+fn asked(run: &Run, units: &'static [systemd::Unit]) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(Options { system_bus: folder.path().join("bus"), ..options() });
+    let bus = Bus::start_in(folder.path());
+    systemd::serve(&bus, Manner::Well { big_endian: false }, units);
+    bench.run(&load(&bench), run)
+}
+
 fn units(table: &mut Table) {
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let buses = folders.each_ref().map(|folder| Bus::start_in(folder.path()));
-    systemd::serve(&buses[0], Manner::Well { big_endian: false }, UNITS);
-    systemd::serve(&buses[1], Manner::Well { big_endian: false }, vec![FAILED; TOO_MANY].leak());
-    let (bench, plugin) = begin(Options { system_bus: buses[0].socket.clone(), ..options() });
+    if !systemd::may_be_played() {
+        let functions = ["system.failed-units", "system.units", "system.unit-list"];
+        return table.skip(&functions, "dbus-daemon is not installed");
+    }
     table.take(
-        &bench.run(&plugin, &asking("units", &["nginx.service", "backup.service"], &["units"])),
+        &asked(&asking("units", &["nginx.service", "backup.service"], &["units"]), UNITS),
         &[
             ("system.failed-units", is("backup.service")),
             ("system.units", is(2)),
@@ -238,15 +251,13 @@ fn units(table: &mut Table) {
             ("system.unit-list.sub-states", is("running, exited")),
         ],
     );
-    drop((bench, plugin));
-    let (bench, plugin) = begin(Options { system_bus: buses[1].socket.clone(), ..options() });
-    let report = bench.run(&plugin, &asking("units-truncated", &[], &["units"]));
+    let report = asked(&asking("units-truncated", &[], &["units"]), vec![FAILED; TOO_MANY].leak());
     table.take(&report, &[("system.unit-list.truncated", is(true))]);
 }
 
 fn command(table: &mut Table) {
     let shop = peers::Shop::new();
-    let bench = Bench::with_options(compiler(), LIMITS, shop.options());
+    let bench = bench(shop.options());
     let plugin = load(&bench);
     let mut run = part("command", &[SHELL], &[]).secret("login");
     run.allow.commands.push(SHELL.to_owned());

@@ -13,7 +13,7 @@ use roundsman_probe::grants::Grants;
 use roundsman_probe::probe::{Options, Roots};
 use serde_json::json;
 
-use super::{Expected, Table, begin, is};
+use super::{Expected, Table, bench, is, load};
 use crate::support::{DEADLINE, Run};
 
 const SETTINGS: &str = r#"{"what":"own"}"#;
@@ -47,7 +47,8 @@ fn job() -> Job {
 }
 
 pub(super) fn tour(table: &mut Table) {
-    let (bench, plugin) = begin(Options { roots: Roots::Only(Vec::new()), ..Options::default() });
+    let bench = bench(Options { roots: Roots::Only(Vec::new()), ..Options::default() });
+    let plugin = load(&bench);
     let described = plugin.description();
     let described = format!("{}: {} Series {}.", described.version, described.summary, described.series[0].name);
     table.see("check.describe", &described, &is("7: Calls every function of the contract. Series tour."));

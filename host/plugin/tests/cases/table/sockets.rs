@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::ServerConfig;
 
-use super::{Expected, Table, begin, is, part, peers, says};
+use super::{Expected, Table, bench, is, load, part, peers, says};
 use crate::probe_support::{Server, hold};
 
 fn line(stream: &mut impl Read) -> String {
@@ -64,6 +64,7 @@ fn greet(path: &Path) {
 }
 
 fn tcp(table: &mut Table, shop: &peers::Shop) {
+    let bench = bench(shop.options());
     let config = shop.config(shop.identity("mail.internal"), b"imap", true);
     let server = Server::new(move |stream| converse(stream, &config)).address;
     let both = peers::on_both(TcpListener::bind);
@@ -74,7 +75,7 @@ fn tcp(table: &mut Table, shop: &peers::Shop) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("app.sock");
     greet(&socket);
-    let (bench, plugin) = begin(shop.options());
+    let plugin = load(&bench);
     let run =
         part("tcp", &[&format!("shop.example:{}", server.port())], &["tls://shop.example:*", "tcp://shop.example:*"]);
     let seen = "from=127.0.0.9; server-name=mail.internal; protocol=imap; client=2 certificates";
@@ -115,6 +116,7 @@ fn tcp(table: &mut Table, shop: &peers::Shop) {
 }
 
 fn udp(table: &mut Table, shop: &peers::Shop) {
+    let bench = bench(shop.options());
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = socket.local_addr().unwrap();
     answer(socket);
@@ -123,7 +125,7 @@ fn udp(table: &mut Table, shop: &peers::Shop) {
         answer(UdpSocket::bind(SocketAddr::new(ip.parse().unwrap(), both)).unwrap());
     }
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (bench, plugin) = begin(shop.options());
+    let plugin = load(&bench);
     let at = |host: &str, port: u16| format!("{host}:{port}");
     let words = [at("shop.example", server.port()), at("both.example", both), silent.local_addr().unwrap().to_string()];
     let lines = ["udp://shop.example:*", "udp://both.example:*", "udp://127.0.0.1:*"];
@@ -142,7 +144,7 @@ fn udp(table: &mut Table, shop: &peers::Shop) {
             ("udp.exchange.receive", says(format!("{length} bytes after "))),
             ("udp.exchange.timing-ns", Expected::Between(thinking, 15_000_000_000)),
             ("udp.exchange.peer-address", is(server)),
-            ("udp.exchange.fact", is("agent")),
+            ("udp.exchange.fact", is("kernel")),
             ("udp.exchange.set-address-family", is("::1")),
             ("udp.exchange.set-timeout-ns", is("timeout in first-byte")),
         ],

@@ -51,7 +51,8 @@ pub(crate) fn tour(address: &str, both: &str) -> Result<(), Failure> {
     let fits = |wanted: bool| {
         let echo = Echo::new(address);
         echo.set_size(2000);
-        echo.set_count(1);
+        // The kernel tells the size between two of them.
+        echo.set_count(2);
         echo.set_timeout_ns(40 * MS);
         echo.set_dont_fragment(wanted);
         echo.send().map(|()| echo)
