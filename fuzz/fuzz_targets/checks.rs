@@ -1,4 +1,4 @@
-//! Checks files.
+//! What an operator writes into a checks file.
 #![no_main]
 
 #[path = "../../host/agent/src/checks/holds.rs"]

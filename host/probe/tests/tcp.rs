@@ -232,7 +232,7 @@ async fn what_makes_no_sense() {
     type Change = fn(&mut Connection);
     let cases: [(&str, Change); 7] = [
         ("nonsense", |_| ()),
-        ("tcp://127.0.0.1:1", |_| ()),
+        ("http://127.0.0.1:1", |_| ()),
         (&address, |c| c.set_address_family("ipv5")),
         (&address, |c| c.set_address_family("ipv6")),
         (&address, |c| c.set_source_address("here")),

@@ -184,6 +184,7 @@ impl Disk {
 }
 
 #[cfg(test)]
+#[path = "facts/holds.rs"]
 mod holds;
 
 #[cfg(test)]

@@ -140,6 +140,7 @@ impl fmt::Display for Health {
 }
 
 #[cfg(test)]
+#[path = "message/holds.rs"]
 mod holds;
 
 #[cfg(test)]

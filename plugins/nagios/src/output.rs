@@ -202,6 +202,7 @@ impl fmt::Display for Range {
 }
 
 #[cfg(test)]
+#[path = "output/holds.rs"]
 mod holds;
 
 #[cfg(test)]

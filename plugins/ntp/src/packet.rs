@@ -119,6 +119,7 @@ fn seconds_between(from: u64, to: u64) -> f64 {
 }
 
 #[cfg(test)]
+#[path = "packet/holds.rs"]
 mod holds;
 
 #[cfg(test)]
