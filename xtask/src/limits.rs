@@ -19,6 +19,10 @@ use crate::workspace::{Workspace, output, run};
 /// A test that runs longer than this is not ended by anything.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(200);
+/// What the test said, in our folder.
+const OUTPUT: &str = "output";
+const COMPLAINT_LINES: usize = 4;
+const COMPLAINT_LEN: usize = 240;
 
 struct Row {
     limit: &'static str,
@@ -99,8 +103,11 @@ pub(crate) fn prove(workspace: &Workspace, names: &[String]) -> Result<ExitCode>
     }
     let mut held = Vec::new();
     for row in ROWS.iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.limit)) {
-        let (shown, seconds) = prove_one(&copy, &folder.join("target"), row)?;
+        let (shown, seconds) = prove_one(&copy, &folder, row)?;
         println!("{:<20} {:<60} {shown} after {seconds} s", row.limit, row.test.1);
+        if shown == Shown::Fails {
+            println!("    {}", complaint(&folder)?);
+        }
         held.extend((shown == Shown::Nothing).then_some(row.limit));
     }
     ensure!(held.is_empty(), "no test misses: {}", held.join(", "));
@@ -125,34 +132,45 @@ impl std::fmt::Display for Shown {
     }
 }
 
-fn prove_one(copy: &Path, target: &Path, row: &Row) -> Result<(Shown, u64)> {
+/// What the failing test said first: a failure for another reason shows nothing.
+fn complaint(folder: &Path) -> Result<String> {
+    let path = folder.join(OUTPUT);
+    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines().skip_while(|line| !line.contains("panicked at"));
+    let said: Vec<&str> = lines.by_ref().take(COMPLAINT_LINES).map(str::trim).collect();
+    Ok(said.join(" | ").chars().take(COMPLAINT_LEN).collect())
+}
+
+fn prove_one(copy: &Path, folder: &Path, row: &Row) -> Result<(Shown, u64)> {
     let file = copy.join(row.file);
     let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     ensure!(text.matches(row.from).count() == 1, "{}: `{}` does not stand there once", row.file, row.from);
     fs::write(&file, text.replacen(row.from, row.to, 1)).with_context(|| format!("writing {}", file.display()))?;
-    let shown = try_without(copy, target, row);
+    let shown = try_without(copy, folder, row);
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     shown
 }
 
-fn try_without(copy: &Path, target: &Path, row: &Row) -> Result<(Shown, u64)> {
+fn try_without(copy: &Path, folder: &Path, row: &Row) -> Result<(Shown, u64)> {
     let cargo = |more: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["test", "--quiet", "--release"]).current_dir(copy).env("CARGO_TARGET_DIR", target);
+        command.args(["test", "--quiet", "--release"]).current_dir(copy).env("CARGO_TARGET_DIR", folder.join("target"));
         match row.test.0 {
             package if package.starts_with("roundsman-") => command.args(["--lib", "-p", package]),
             program => command.args(["--workspace", "--test", program]),
         };
-        // What a limit was for may be unused without it.
-        command.args(more).env("RUSTFLAGS", "-Awarnings").stdin(Stdio::null());
+        command.args(more).stdin(Stdio::null());
         command
     };
     run(&mut cargo(&["--no-run"]))?;
     let begun = Instant::now();
     let mut command = cargo(&["--", row.test.1]);
+    let path = folder.join(OUTPUT);
+    let said = fs::File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    let also = said.try_clone().context("a second handle of the output")?;
     // A group of its own: the test's processes end with it.
-    let mut child =
-        command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().context("starting cargo")?;
+    let mut child = command.stdout(said).stderr(also).process_group(0).spawn().context("starting cargo")?;
     loop {
         if let Some(status) = child.try_wait().context("waiting for cargo")? {
             let shown = if status.success() { Shown::Nothing } else { Shown::Fails };

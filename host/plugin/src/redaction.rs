@@ -37,6 +37,13 @@ impl Redaction {
         Self(Some(Arc::new(Active { probe, grants, known: Mutex::default() })))
     }
 
+    /// Looks at what there is to find. Before the first word of a guest: it may know a secret from elsewhere.
+    pub(crate) async fn look(&self) {
+        if let Some(active) = self.0.as_deref() {
+            active.probe.secrets().look_at(active.grants.secrets()).await;
+        }
+    }
+
     /// One line, printable, without secrets, and then cut to at most `most` bytes.
     pub(crate) fn clean(&self, text: &str, most: usize) -> String {
         let Some(redactor) = self.redactor() else { return clean(text, most) };
@@ -67,9 +74,8 @@ impl Redaction {
         if let Some(known) = known.as_ref().filter(|known| known.generation == generation) {
             return known.redactor.clone();
         }
-        // Looking for it may itself find that something changed: that counts from here on.
         let redactor = secrets.redactor(active.grants.secrets());
-        *known = Some(Known { generation: secrets.generation(), redactor: redactor.clone() });
+        *known = Some(Known { generation, redactor: redactor.clone() });
         redactor
     }
 }
@@ -98,7 +104,7 @@ mod tests {
         redaction: Redaction,
     }
 
-    fn fixture() -> Fixture {
+    async fn fixture() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("s");
         std::fs::write(&file, TOKEN).unwrap();
@@ -107,12 +113,14 @@ mod tests {
         let probe = Arc::new(Probe::new(Options { secrets, ..Options::default() }));
         let allow = Allow { secrets: vec!["s".to_owned()], ..Allow::default() };
         let grants = Arc::new(Grants::compile(&[], &allow, &[]).unwrap());
-        Fixture { redaction: Redaction::new(&probe, &grants), folder }
+        let redaction = Redaction::new(&probe, &grants);
+        redaction.look().await;
+        Fixture { redaction, folder }
     }
 
-    #[test]
-    fn texts_are_cleaned_of_secrets_and_then_cut() {
-        let Fixture { redaction, .. } = &fixture();
+    #[tokio::test]
+    async fn texts_are_cleaned_of_secrets_and_then_cut() {
+        let Fixture { redaction, .. } = &fixture().await;
         for (text, most, want) in [
             ("a s3cret_token_0123456789 b", 99, "a [secret s] b"),
             ("a s3cret_\u{1b}token_\u{202e}0123456789 b", 99, "a [secret s] b"),
@@ -126,9 +134,9 @@ mod tests {
         assert!(matches!(none.line(TOKEN), Cow::Borrowed(TOKEN)) && none.find(TOKEN.as_bytes()).is_none());
     }
 
-    #[test]
-    fn names_and_what_is_remembered_are_refused() {
-        let fixture = fixture();
+    #[tokio::test]
+    async fn names_and_what_is_remembered_are_refused() {
+        let fixture = fixture().await;
         let mut gathered = Gathered::new(&Limits::default(), fixture.redaction.clone());
         let before = Memory::new();
         let tagged = |name: &str| vec![(name.to_owned(), "x".to_owned())];
@@ -155,9 +163,9 @@ mod tests {
         assert!(!format!("{gathered:?}").contains("s3cret"), "{gathered:?}");
     }
 
-    #[test]
-    fn calls_are_told_without_secrets() {
-        let fixture = fixture();
+    #[tokio::test]
+    async fn calls_are_told_without_secrets() {
+        let fixture = fixture().await;
         let trace = Trace::new(fixture.redaction.clone());
         let id = trace.begin(&format!("GET http://h/{TOKEN}"), None);
         trace.end(id, Came::to_nothing(format!("refused {TOKEN}")));
@@ -177,9 +185,9 @@ mod tests {
         assert_eq!(told, expected);
     }
 
-    #[test]
-    fn what_was_printed_leaves_no_rest_where_it_was_cut() {
-        let Fixture { redaction, .. } = &fixture();
+    #[tokio::test]
+    async fn what_was_printed_leaves_no_rest_where_it_was_cut() {
+        let Fixture { redaction, .. } = &fixture().await;
         for around in 0..TOKEN.len() + 2 {
             let captured = Captured::default();
             let fill = (4 << 10) - around;
@@ -195,14 +203,14 @@ mod tests {
         assert_eq!(captured.last_words(redaction, 99), "one; [secret s]");
     }
 
-    #[test]
-    fn a_secret_that_changes_meanwhile_is_known_at_once() {
-        let Fixture { redaction, folder } = &fixture();
+    #[tokio::test]
+    async fn a_secret_that_changes_meanwhile_is_known_at_once() {
+        let Fixture { redaction, folder } = &fixture().await;
         assert_eq!(redaction.clean(TOKEN, 99), "[secret s]");
         std::fs::write(folder.path().join("new"), "another-value").unwrap();
         std::fs::rename(folder.path().join("new"), folder.path().join("s")).unwrap();
         let probe = redaction.0.as_ref().unwrap().probe.clone();
-        probe.secrets().read("s", "").unwrap();
+        probe.secrets().read("s", "").await.unwrap();
         assert_eq!(redaction.clean(&format!("{TOKEN} another-value"), 99), "[secret s] [secret s]");
     }
 }

@@ -77,6 +77,7 @@ pub(crate) async fn run(
     let mut store = store(engine, state);
     let mut began = None;
     let call = async {
+        store.data().gathered.redaction.clone().look().await;
         store.data_mut().open_files(engine).await?;
         let plugin = pre.instantiate_async(&mut store).await?;
         began = Some(std::time::Instant::now());

@@ -32,22 +32,40 @@ impl AsFd for Found {
     }
 }
 
-/// Finds a unix socket under one of the granted paths. It waits for the file system, like any look-up of a path.
-pub(crate) fn find_socket(granted: &[PathBuf], path: &str) -> Result<Found, Failure> {
-    let asked = Path::new(path);
-    let plain = asked.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if !asked.is_absolute() || !plain || path.contains('\0') {
-        let message = format!("`{}` is no path of a socket: write it from / on, without `.` and `..`", excerpt(path));
-        return Err(Failure::invalid(message));
+/// A unix socket that is granted, not looked for yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    /// The granted path that it lies beneath, or is.
+    root: PathBuf,
+    path: PathBuf,
+}
+
+impl Asked {
+    /// Under one of the granted paths.
+    pub(crate) fn read(granted: &[PathBuf], path: &str) -> Result<Asked, Failure> {
+        let asked = Path::new(path);
+        let plain = asked.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !asked.is_absolute() || !plain || path.contains('\0') {
+            return Err(Failure::invalid(format!(
+                "`{}` is no path of a socket: write it from / on, without `.` and `..`",
+                excerpt(path)
+            )));
+        }
+        match granted.iter().find(|root| asked.starts_with(root)) {
+            Some(root) => Ok(Asked { root: root.clone(), path: asked.to_owned() }),
+            None => Err(refused(path, "").into()),
+        }
     }
-    let Some(root) = granted.iter().find(|root| asked.starts_with(root)) else {
-        return Err(refused(path, "").into());
-    };
-    let found = resolve(root, asked).map_err(|errno| failed(errno, root, path))?;
-    if !found.is_socket() {
-        return Err(Failure::new(code::INVALID, phase::CONNECT, format!("{path} is no unix socket")));
+
+    /// The kernel may keep whoever calls this for ever, as with any look-up of a path.
+    pub(crate) fn find(&self) -> Result<Found, Failure> {
+        let found = resolve(&self.root, &self.path).map_err(|errno| failed(errno, &self.root, &self.path))?;
+        if !found.is_socket() {
+            let message = format!("{} is no unix socket", self.path.display());
+            return Err(Failure::new(code::INVALID, phase::CONNECT, message));
+        }
+        Ok(found)
     }
-    Ok(found)
 }
 
 /// The path of a directory is the operator's word, so links in it are followed; what lies beneath may be anybody's. A
@@ -74,7 +92,8 @@ fn refused(path: &str, why: &str) -> Denied {
     Denied::by_check(format!("the socket {shown}{why}"), format!("allow: {{files: [\"{shown}\"]}}"))
 }
 
-fn failed(errno: Errno, root: &Path, path: &str) -> Failure {
+fn failed(errno: Errno, root: &Path, path: &Path) -> Failure {
+    let path = &path.to_string_lossy();
     let shown = excerpt_path(path);
     let code = match errno {
         Errno::XDEV | Errno::LOOP => {
@@ -105,6 +124,10 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+
+    fn find_socket(granted: &[PathBuf], path: &str) -> Result<Found, Failure> {
+        Asked::read(granted, path)?.find()
+    }
 
     #[test]
     fn sockets_beneath_their_grant_and_no_others() {

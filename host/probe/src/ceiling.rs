@@ -84,13 +84,14 @@ impl Ceiling {
             };
             // It grants every scheme, so a ceiling that names schemes does not hold it whole.
             let narrower = pattern.by_scheme().into_iter().find(|line| pattern != *line && self.covers(line));
-            let mut reason = self.reason("network");
-            if let Some(scheme) = narrower.and_then(|line| line.scheme()) {
-                let address = &target.address;
-                reason =
-                    format!("names no scheme, and so it {reason}; write {scheme}://{address} if you mean that alone");
-            }
-            errors.push(bad("network", &target.address, reason));
+            let (address, reason) = (&target.address, self.reason("network"));
+            errors.push(match narrower.and_then(|line| line.scheme()) {
+                Some(scheme) => GrantError {
+                    way_out: Some(format!("write {scheme}://{address} if you mean that alone")),
+                    ..bad("network", address, format!("names no scheme, and so it {reason}"))
+                },
+                None => bad("network", address, reason),
+            });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -241,10 +242,10 @@ mod tests {
             ("10.0.0.7:22", Some("lies beyond")),
         ] {
             let found = ceiling().check(&Allow::default(), &[target(address)]).err();
-            let reason = found.as_ref().map(|errors| errors[0].reason.as_str());
+            let told = found.as_ref().map(|errors| errors[0].to_string());
             match want {
-                None => assert_eq!(reason, None, "{address}"),
-                Some(words) => assert!(reason.is_some_and(|reason| reason.contains(words)), "{address}: {reason:?}"),
+                None => assert_eq!(told, None, "{address}"),
+                Some(words) => assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{address}: {told:?}"),
             }
         }
     }

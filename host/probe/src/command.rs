@@ -102,7 +102,7 @@ impl Probe {
         permit: impl FnOnce() -> Result<Permit, Failure>,
         deadline: Instant,
     ) -> Run {
-        let run = match self.prepared(grants, order) {
+        let run = match self.prepared(grants, order).await {
             Ok(environment) => match self.script() {
                 Some(script) => script.command(order),
                 None => self.carried_out(plugin, order, environment, permit, deadline).await,
@@ -119,7 +119,7 @@ impl Probe {
     }
 
     /// The environment, if everything is granted.
-    fn prepared(&self, grants: &Grants, order: &Order) -> Result<Vec<(String, OsString)>, Failure> {
+    async fn prepared(&self, grants: &Grants, order: &Order) -> Result<Vec<(String, OsString)>, Failure> {
         grants.permits_command(order.path())?;
         order.is_sound()?;
         let mut environment: Vec<(String, OsString)> = Vec::new();
@@ -135,7 +135,7 @@ impl Probe {
         }
         for secret in order.secrets() {
             grants.permits_secret(&secret.name)?;
-            let content = self.secrets().read(&secret.name, &secret.key)?;
+            let content = self.secrets().read(&secret.name, &secret.key).await?;
             if content.bytes().contains(&0) {
                 let message = format!("the secret `{}` holds a zero byte: it cannot be a variable", secret.name);
                 return Err(Failure::new(code::SECRET, phase::POLICY, message));

@@ -17,7 +17,7 @@ use roundsman_model::target::Target;
 use tokio::time::Instant;
 
 use crate::address::{Reach, dialled, is_local, judged, reach};
-use crate::beneath::{Found, excerpt_path, find_socket};
+use crate::beneath::excerpt_path;
 use crate::ceiling::Ceiling;
 use crate::failure::{Failure, code, phase};
 use crate::host::{Host, address_in_url};
@@ -40,12 +40,14 @@ pub const SYSTEM_WORDS: [&str; 10] =
 
 /// A line of `allow:` or of a ceiling that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("allow.{list}: `{line}` {reason}")]
+#[error("allow.{list}: `{line}` {reason}{}", way_out.as_ref().map(|way| format!("; {way}")).unwrap_or_default())]
 pub struct GrantError {
     /// `network`, `files` …; the address of a target counts as a line of `network`.
     pub list: &'static str,
     pub line: String,
     pub reason: String,
+    /// Where it is another one than to take the line out, or to let the ceiling hold it.
+    pub way_out: Option<String>,
 }
 
 /// A request that no grant covers.
@@ -55,7 +57,7 @@ pub struct Denied {
     pub what: String,
     /// What would allow it, as it stands in the file.
     pub add_line: String,
-    /// The file that it stands in: `the check` or `roundsman.yaml`.
+    /// The file that it stands in: `the check`, `roundsman.yaml` or `the case`.
     file: &'static str,
 }
 
@@ -68,6 +70,11 @@ impl Denied {
     /// Something that a line of the agent's configuration would allow.
     pub fn by_agent(what: impl Into<String>, add_line: impl Into<String>) -> Denied {
         Denied { what: what.into(), add_line: add_line.into(), file: "roundsman.yaml" }
+    }
+
+    /// Something that a line of a plugin's case would allow.
+    pub(crate) fn by_case(what: impl Into<String>, add_line: impl Into<String>) -> Denied {
+        Denied { what: what.into(), add_line: add_line.into(), file: "the case" }
     }
 }
 
@@ -284,12 +291,6 @@ impl Grants {
         Err(Denied::by_check("the node's own resolver", network_line("dns://system")))
     }
 
-    /// A unix socket under a `files` grant, resolved without following links out of it.
-    pub fn permits_socket_file(&self, path: &str) -> Result<Found, Failure> {
-        self.note_file(Path::new(path));
-        find_socket(&self.files, path)
-    }
-
     /// Takes note of a file that is about to be opened or looked at, if somebody wants to know.
     pub fn note_file(&self, path: &Path) {
         if self.ledger.is_some() {
@@ -410,7 +411,7 @@ fn network_line(line: &str) -> String {
 }
 
 pub(crate) fn bad(list: &'static str, line: &str, reason: String) -> GrantError {
-    GrantError { list, line: excerpt(line), reason }
+    GrantError { list, line: excerpt(line), reason, way_out: None }
 }
 
 pub(crate) fn system_word(line: &str) -> Result<&'static str, GrantError> {

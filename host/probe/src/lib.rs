@@ -10,6 +10,7 @@
 //! - `tcp`: a connection, its TLS and what is said over it; `udp`: datagrams; `endpoint`, `course`: for both
 //! - `dns`: one question to a server (`message`, `wire`, `rdata`, `server`, `send`); `icmp`: echo requests (`socket`, `packet`)
 //! - `system`: what the kernel and systemd say of the node; `command`: programs of the node
+//! - `pool`: a bounded number of threads for questions that the kernel may never answer
 //! - `probe`: what all runs share; `stats`: what it counts; `failure`: the words of the contract
 //!
 //! Absent by design: wasmtime, connection pools, proxies, decompression, DNS caches, `tokio::spawn`.
@@ -34,6 +35,7 @@ pub mod http;
 pub mod icmp;
 pub mod ledger;
 pub mod pattern;
+mod pool;
 pub mod probe;
 pub mod redact;
 pub mod resolve;

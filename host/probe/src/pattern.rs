@@ -212,7 +212,7 @@ impl Pattern {
     /// Whether this line names one address and one port, and these are they.
     pub fn is_exactly(&self, scheme: Scheme, ip: IpAddr, port: u16) -> bool {
         matches!(&self.host, HostPattern::Network(network) if network.is_single() && network.address == ip)
-            && self.scheme.is_none_or(|own| own.includes(scheme))
+            && self.speaks(scheme, port)
             && self.ports.contains(&(port..=port))
     }
 

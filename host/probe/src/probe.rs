@@ -1,13 +1,16 @@
 //! What all runs share: the resolver, the TLS configuration, the pool for calls that can hang, and the counters.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::beneath::{Asked, Found, excerpt_path};
 use crate::command::Programs;
-use crate::failure::Failure;
+use crate::failure::{Failure, phase};
 use crate::grants::{Grants, Seen};
+use crate::pool::Pool;
 use crate::resolve::Resolver;
 use crate::script::Script;
 use crate::secrets::Secrets;
@@ -18,6 +21,9 @@ use crate::tls::Tls;
 
 pub use crate::tls::Roots;
 
+/// A healthy filesystem opens a path in microseconds, one of the network in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The way to the world. One per process; make it once and share it.
 #[derive(Debug)]
 pub struct Probe {
@@ -27,6 +33,8 @@ pub struct Probe {
     programs: Programs,
     secrets: Secrets,
     sockets: Sockets,
+    /// Asked for unix sockets, which may lie on a filesystem that does not answer.
+    paths: Pool<Asked, Result<Arc<Found>, Failure>>,
     stats: Stats,
     script: Option<Arc<Script>>,
 }
@@ -80,6 +88,7 @@ impl Probe {
             programs: Programs::default(),
             secrets,
             sockets: Sockets::new(sockets),
+            paths: Pool::new(|asked: &Asked| asked.find().map(Arc::new)),
             stats: Stats::default(),
             script,
         }
@@ -120,6 +129,16 @@ impl Probe {
         let result = grants.lookup(&self.resolver, host, deadline, seen).await;
         self.stats.lookup.count(&result);
         result
+    }
+
+    /// A unix socket under a `files` grant, resolved without following links out of it.
+    pub(crate) async fn find_socket(&self, grants: &Grants, path: &str) -> Result<Arc<Found>, Failure> {
+        grants.note_file(Path::new(path));
+        let asked = Asked::read(grants.files(), path)?;
+        let found = self.paths.ask(asked, Instant::now() + PATIENCE).await;
+        found.map_err(|why| {
+            Failure::new(why.code, phase::CONNECT, format!("opening {}: {}", excerpt_path(path), why.message))
+        })?
     }
 
     pub(crate) fn tls(&self) -> &Tls {

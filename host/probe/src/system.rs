@@ -3,7 +3,6 @@
 //! - `mounts`: the table of mounts; `kernel`: load, processors, memory, pressure, uname; `usage`: one filesystem
 //! - `processes`, `ports`: what runs and what listens; `sysctl`: one parameter; `kmsg`: the kernel's log
 //! - `units`: systemd's units, by `bus`: as much of D-Bus as one question needs
-//! - `pool`: a bounded number of threads for questions that may never be answered
 //!
 //! Questions to filesystems can hang for ever in the kernel (a dead NFS server). The table of mounts takes a lock that
 //! such a filesystem may hold while it is unmounted, and the arguments of a process lie behind the lock of its memory,
@@ -19,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::failure::{Failure, chain, code, phase};
 use crate::grants::Grants;
+use crate::pool::Pool;
 use crate::probe::Probe;
 use crate::script::Script;
 
@@ -26,7 +26,6 @@ mod bus;
 mod kernel;
 mod kmsg;
 mod mounts;
-mod pool;
 mod ports;
 mod processes;
 mod sysctl;
@@ -37,7 +36,6 @@ mod usage;
 pub(crate) use kmsg::holds as kmsg_holds;
 pub use kmsg::{KernelLine, KernelLines};
 pub use mounts::Mount;
-use pool::Pool;
 pub use ports::{Port, Ports};
 pub(crate) use processes::Stat;
 pub use processes::{Process, Processes};

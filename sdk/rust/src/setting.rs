@@ -1,10 +1,11 @@
 //! Types for settings, written as everywhere in Roundsman's files: durations, sizes, regular expressions.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A duration such as `250ms`, `10s` or `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Size(pub u64);
 pub struct Pattern(pub regex_lite::Regex);
 
 /// What something is when it is not as expected: `warning`, or `critical`, which it is unless the operator says otherwise.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Severity {
@@ -85,6 +86,64 @@ fn scaled(number: &str, unit: &str, units: &[(&str, f64)]) -> Option<u64> {
     (value <= MAX).then_some(value as u64)
 }
 
+/// In the largest units that tell it exactly: `1h30m`, not `90m` or `1.5h`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_nanos();
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, nanos) in [
+            ("d", 86_400_000_000_000),
+            ("h", 3_600_000_000_000),
+            ("m", 60_000_000_000),
+            ("s", 1_000_000_000),
+            ("ms", 1_000_000),
+            ("us", 1_000),
+            ("ns", 1),
+        ] {
+            let count: u128 = rest / nanos;
+            rest %= nanos;
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In the largest unit that tells it exactly: `64Ki`, and `1536` for what is no whole number of these.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("Gi", 1_u64 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
+        match units.into_iter().find(|(_, bytes)| self.0 > 0 && self.0 % bytes == 0) {
+            Some((unit, bytes)) => write!(f, "{}{unit}", self.0 / bytes),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// As it is written, so that the description of settings can tell its default.
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// As it is written, so that the description of settings can tell its default.
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "regex")]
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
 #[cfg(feature = "regex")]
 impl TryFrom<String> for Pattern {
     type Error = String;
@@ -138,6 +197,37 @@ mod tests {
             ("9999999d", None),
         ] {
             assert_eq!(Span::try_from(text.to_owned()).ok(), ns.map(|ns| Span(Duration::from_nanos(ns))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for text in ["0s", "250ms", "1s500ms", "1h30m", "2d", "1us1ns"] {
+            assert_eq!(Span::try_from(text.to_owned()).unwrap().to_string(), text);
+        }
+        for text in ["0", "1536", "64Ki", "3Mi", "2Gi"] {
+            assert_eq!(Size::try_from(text.to_owned()).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_schema_tells_defaults() {
+        #[derive(Deserialize, JsonSchema)]
+        #[serde(default)]
+        struct Settings {
+            timeout: Span,
+            most: Size,
+            severity: Severity,
+        }
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { timeout: Span(Duration::from_secs(90)), most: Size(1 << 16), severity: Severity::Warning }
+            }
+        }
+        let schema = schemars::schema_for!(Settings);
+        for (name, default) in [("timeout", "1m30s"), ("most", "64Ki"), ("severity", "warning")] {
+            let pointer = format!("/properties/{name}/default");
+            assert_eq!(schema.pointer(&pointer).and_then(|value| value.as_str()), Some(default), "{name}");
         }
     }
 

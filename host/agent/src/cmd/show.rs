@@ -108,9 +108,17 @@ fn targets(status: &[Subject]) -> anyhow::Result<()> {
 
 /// What is most worth knowing of a line of the board.
 pub(super) fn summary(subject: &Subject) -> String {
-    let last = subject.last.as_ref().map(|last| &*last.summary);
-    let skipped = subject.skipped.as_ref().map(|why| format!("not run: {why}"));
-    skipped.or_else(|| subject.note.clone()).unwrap_or_else(|| last.unwrap_or("no record yet").to_owned())
+    if let Some(why) = &subject.skipped {
+        return format!("not run: {why}");
+    }
+    if let Some(note) = &subject.note {
+        return note.clone();
+    }
+    let Some(last) = &subject.last else { return "no record yet".to_owned() };
+    match subject.findings.len() {
+        0 => last.summary.to_string(),
+        findings => format!("{} ({})", last.summary, count(findings, "finding")),
+    }
 }
 
 /// One target that is not well, in sentences.

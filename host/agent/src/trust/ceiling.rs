@@ -94,9 +94,10 @@ fn told(check: &Check, target: Option<&Target>, filled: &Filled, whose: Option<&
         (None, None) => (format!("/allow/{list}"), error.line.clone()),
     };
     let quoted = serde_json::Value::from(line);
-    let hint = match whose {
+    let hint = match (&error.way_out, whose) {
+        (Some(way_out), _) => way_out.clone(),
         // The default is for whatever has no ceiling of its own: wider for this plugin alone means one of its own.
-        None | Some(Whose::Default) => {
+        (None, None | Some(Whose::Default)) => {
             let others = if whose.is_some() {
                 "; beside it `default` does not hold, so write there all that it may"
             } else {
@@ -104,7 +105,7 @@ fn told(check: &Check, target: Option<&Target>, filled: &Filled, whose: Option<&
             };
             format!("add to roundsman.yaml: trust: {{plugins: {{{plugin}: {{{list}: [{quoted}]}}}}}}{others}")
         }
-        Some(whose) => format!("add {quoted} to `trust.plugins.{whose}.{list}` of roundsman.yaml"),
+        (None, Some(whose)) => format!("add {quoted} to `trust.plugins.{whose}.{list}` of roundsman.yaml"),
     };
     let what = match &filled.target {
         Some(asked) if number.is_none() => excerpt(&asked.address),

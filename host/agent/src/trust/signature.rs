@@ -25,7 +25,9 @@ pub struct Signature {
 pub enum SignatureError {
     #[error("it is no signature of minisign")]
     Form,
-    #[error("it is not about these bytes: the plugin, the signature or its comment was changed")]
+    #[error(
+        "it is not about these bytes: the plugin, the signature or its comment was changed since (`roundsman plugin sign` makes a new one)"
+    )]
     Wrong,
 }
 

@@ -68,7 +68,7 @@ fn judgements() {
     let signing = policy(&format!("trust: {{require: signature, {keys}, digests: {{http: ['sha256:{digest}']}}}}"));
     let stranger_id = PublicKey::parse(&stranger.pk.to_base64()).unwrap().id();
     let unknown = format!("it is by the key {stranger_id}, which is not in `trust.keys`");
-    let wrong = "it is not about these bytes: the plugin, the signature or its comment was changed";
+    let wrong = "it is not about these bytes: the plugin, the signature or its comment was changed since (`roundsman plugin sign` makes a new one)";
     let not_for = "the key `vendor` may not sign plugins of this name, only shop, shop-*";
     let bad = |why: &str| format!("its signature http.wasm.minisig is not good: {why}");
     let unsigned = "it is not signed: `trust.require` is `signature`, and there is no http.wasm.minisig beside it (`roundsman plugin sign` makes one)".to_owned();

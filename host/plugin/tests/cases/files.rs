@@ -57,7 +57,7 @@ fn a_directory() {
         ("look-at-file", "granted/file", "7 bytes"),
         ("list", "granted", "absolute file inner link out pipe up"),
         ("list", "granted/inner", "file"),
-        ("files", "granted/file", "files, then"),
+        ("files", "granted/file", "31 files, then "),
     ] {
         assert_outcome(&run(what, name), Status::Ok, says);
     }

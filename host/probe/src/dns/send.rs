@@ -78,7 +78,7 @@ impl Probe {
         deadline: Instant,
         trace: &mut Trace,
     ) -> Result<Answer, Failure> {
-        let asked = Asked::of(self, grants, query)?;
+        let asked = Asked::of(self, grants, query).await?;
         if asked.server.is_named() {
             trace.course.pass(phase::RESOLVE);
         }
@@ -133,7 +133,7 @@ impl Plan {
 }
 
 impl<'a> Asked<'a> {
-    fn of(probe: &Probe, grants: &Grants, query: &'a Query) -> Result<Asked<'a>, Failure> {
+    async fn of(probe: &Probe, grants: &Grants, query: &'a Query) -> Result<Asked<'a>, Failure> {
         if let Some(fault) = &query.fault {
             return Err(fault.clone());
         }
@@ -154,7 +154,7 @@ impl<'a> Asked<'a> {
                     return Err(Failure::invalid("the node's own servers have no name: set one for TLS"));
                 }
             };
-            Some((name, probe.identity(grants, query.authority.as_deref(), None)?))
+            Some((name, probe.identity(grants, query.authority.as_deref(), None).await?))
         } else {
             None
         };

@@ -1,6 +1,7 @@
 //! Where a hop connects to, and what it may show there: everything that grants and secrets have to say about it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -29,7 +30,7 @@ pub(super) struct Route {
 pub(super) enum Way {
     /// All of them are granted.
     Addresses(Vec<SocketAddr>),
-    Unix(Found),
+    Unix(Arc<Found>),
 }
 
 /// Looks everything up and asks everybody who may refuse.
@@ -42,11 +43,11 @@ pub(super) async fn find(hop: &Hop<'_>, call: &Call, trace: &mut Trace) -> Resul
     let way = way(hop, call, trace, secrets).await?;
     let [client, credentials] = secrets;
     let identity = match call.url.scheme {
-        Scheme::Https => hop.probe.identity(hop.grants, hop.request.authority.as_deref(), client)?,
+        Scheme::Https => hop.probe.identity(hop.grants, hop.request.authority.as_deref(), client).await?,
         _ => Identity::default(),
     };
     let authorization = match credentials {
-        Some(name) => Some(authorization(hop, name)?),
+        Some(name) => Some(authorization(hop, name).await?),
         None => None,
     };
     Ok(Route { way, identity, authorization })
@@ -61,7 +62,7 @@ fn shown<'a>(request: &'a Request, call: &Call) -> [Option<&'a str>; 2] {
 
 async fn way(hop: &Hop<'_>, call: &Call, trace: &mut Trace, secrets: [Option<&str>; 2]) -> Result<Way, Failure> {
     if let Some(path) = &hop.request.unix_socket {
-        let found = hop.grants.permits_socket_file(path)?;
+        let found = hop.probe.find_socket(hop.grants, path).await?;
         for name in secrets.into_iter().flatten() {
             hop.probe.secrets().permits_socket(name)?;
         }
@@ -99,8 +100,8 @@ async fn addresses(
     hop.request.dial.choose(host, addresses)
 }
 
-fn authorization(hop: &Hop<'_>, name: &str) -> Result<HeaderValue, Failure> {
-    let value = hop.probe.secrets().bearer_or_basic(name)?;
+async fn authorization(hop: &Hop<'_>, name: &str) -> Result<HeaderValue, Failure> {
+    let value = hop.probe.secrets().bearer_or_basic(name).await?;
     let mut value = HeaderValue::try_from(value.as_str())
         .map_err(|_| Failure::invalid(format!("the secret `{name}` makes no header `authorization`")))?;
     value.set_sensitive(true);

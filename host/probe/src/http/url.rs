@@ -61,6 +61,10 @@ impl Url {
         let bad = |reason: &str| UrlError { url: excerpt(location), reason: reason.to_owned() };
         // What a header may have around its value; wider spaces are part of it.
         let location = location.trim_matches([' ', '\t']);
+        // Before `..` may take them away: whoever sends such bytes speaks another language than HTTP.
+        if location.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(bad("has control characters"));
+        }
         if let Some(rest) = location.strip_prefix("//") {
             return Url::parse(&format!("{}://{rest}", self.scheme));
         }
@@ -210,6 +214,8 @@ mod tests {
             ("javascript:x", None),
             ("//user@other/x", None),
             ("/\u{1}", None),
+            ("\0/../x", None),
+            ("x#\u{7f}", None),
             (" \t//other/x ", Some("http://other/x")),
             ("\u{a0}//other/x", Some("http://h:81/a/b/%C2%A0//other/x")),
         ] {

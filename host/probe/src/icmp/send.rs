@@ -85,7 +85,7 @@ async fn converse(
             return Ok(());
         }
         if next < trace.requests.len() && now >= due {
-            request(socket, next, trace);
+            request(socket, peer, next, echo, trace)?;
             next += 1;
             due = now.checked_add(echo.interval).unwrap_or(deadline);
             continue;
@@ -106,62 +106,68 @@ async fn converse(
     }
 }
 
-fn request(socket: &Socket, index: usize, trace: &mut Trace) {
+fn request(socket: &Socket, peer: IpAddr, index: usize, echo: &Echo, trace: &mut Trace) -> Result<(), Failure> {
     let sequence = u16::try_from(index).unwrap_or(u16::MAX);
-    let Some(slot) = trace.requests.get_mut(index) else { return };
     let sent = Instant::now();
-    let not_sent = match socket.send(sequence) {
-        Ok(()) => {
+    let Err(errno) = socket.send(sequence) else {
+        if let Some(slot) = trace.requests.get_mut(index) {
             slot.0 = Some(sent);
-            return;
         }
-        Err(errno) => {
-            trace.refusal = Some(std::io::Error::from(errno).to_string());
-            if errno == Errno::MSGSIZE { Kind::TooBig } else { Kind::NotSent }
-        }
+        return Ok(());
     };
-    slot.1 = Some(Reply::without(not_sent));
+    trace.refusal = Some(std::io::Error::from(errno).to_string());
+    let not_sent = if errno == Errno::MSGSIZE { Kind::TooBig } else { Kind::NotSent };
+    if let Some(slot) = trace.requests.get_mut(index) {
+        slot.1 = Some(Reply::without(not_sent));
+    }
+    // What would fit is in the error queue by now, and of the last request nobody would wait for it.
+    while let Some(heard) = socket.refusal_by_now() {
+        take(heard, peer, echo, trace)?;
+    }
+    Ok(())
 }
 
 /// Takes everything that the kernel has.
 fn listen(socket: &Socket, peer: IpAddr, echo: &Echo, trace: &mut Trace) -> Result<(), Failure> {
     while let Some(heard) = socket.hear(peer) {
-        let now = Instant::now();
-        let (sequence, reply) = match heard {
-            Heard::Answer { sequence, from, ttl, lay } => {
-                let sent = trace.requests.get(usize::from(sequence)).and_then(|(sent, _)| *sent);
-                let round_trip = sent.map(|sent| now.saturating_duration_since(sent).saturating_sub(lay));
-                (sequence, Reply { round_trip, kind: Kind::Reply, from: Some(from), ttl })
-            }
-            Heard::Refusal { sequence, kind, from, mtu } => {
-                trace.mtu = mtu.or(trace.mtu);
-                (sequence, Reply { from, ..Reply::without(kind) })
-            }
-            Heard::Mtu(mtu) => {
-                trace.mtu = Some(mtu);
-                continue;
-            }
-            Heard::Own => continue,
-            Heard::Stranger => {
-                count(&mut trace.ignored, peer)?;
-                continue;
-            }
-        };
-        match trace.requests.get_mut(usize::from(sequence)) {
-            Some((Some(_), slot @ None)) if reply.round_trip.is_none_or(|time| time <= echo.timeout) => {
-                *slot = Some(reply);
-                if trace.course.phase() == phase::FIRST_BYTE {
-                    trace.course.pass(phase::TRANSFER);
-                }
-            }
-            Some((Some(_), Some(before))) if reply.kind == Kind::Reply && before.kind == Kind::Reply => {
-                count(&mut trace.duplicates, peer)?;
-            }
-            // Too late, or of a request that was never sent.
-            _ => count(&mut trace.ignored, peer)?,
-        }
+        take(heard, peer, echo, trace)?;
     }
     Ok(())
+}
+
+fn take(heard: Heard, peer: IpAddr, echo: &Echo, trace: &mut Trace) -> Result<(), Failure> {
+    let now = Instant::now();
+    let (sequence, reply) = match heard {
+        Heard::Answer { sequence, from, ttl, lay } => {
+            let sent = trace.requests.get(usize::from(sequence)).and_then(|(sent, _)| *sent);
+            let round_trip = sent.map(|sent| now.saturating_duration_since(sent).saturating_sub(lay));
+            (sequence, Reply { round_trip, kind: Kind::Reply, from: Some(from), ttl })
+        }
+        Heard::Refusal { sequence, kind, from, mtu } => {
+            trace.mtu = mtu.or(trace.mtu);
+            (sequence, Reply { from, ..Reply::without(kind) })
+        }
+        Heard::Mtu(mtu) => {
+            trace.mtu = Some(mtu);
+            return Ok(());
+        }
+        Heard::Own => return Ok(()),
+        Heard::Stranger => return count(&mut trace.ignored, peer),
+    };
+    match trace.requests.get_mut(usize::from(sequence)) {
+        Some((Some(_), slot @ None)) if reply.round_trip.is_none_or(|time| time <= echo.timeout) => {
+            *slot = Some(reply);
+            if trace.course.phase() == phase::FIRST_BYTE {
+                trace.course.pass(phase::TRANSFER);
+            }
+            Ok(())
+        }
+        Some((Some(_), Some(before))) if reply.kind == Kind::Reply && before.kind == Kind::Reply => {
+            count(&mut trace.duplicates, peer)
+        }
+        // Too late, or of a request that was never sent.
+        _ => count(&mut trace.ignored, peer),
+    }
 }
 
 fn count(counter: &mut u32, peer: IpAddr) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv4RecvTtl, Ipv6RecvErr, Ipv6RecvHopLimit, ReceiveTimestampns};
@@ -121,34 +121,41 @@ impl Socket {
     }
 
     fn refusal(&self) -> Option<Heard> {
-        self.receive(Interest::ERROR, MsgFlags::MSG_ERRQUEUE, |message, bytes| {
-            let errors = message.cmsgs().into_iter().flatten().filter_map(|control| match control {
-                ControlMessageOwned::Ipv4RecvErr(error, from) => {
-                    Some((error, from.map(|from| IpAddr::from(from.sin_addr.s_addr.to_ne_bytes()))))
-                }
-                ControlMessageOwned::Ipv6RecvErr(error, from) => {
-                    Some((error, from.map(|from| IpAddr::from(from.sin6_addr.s6_addr))))
-                }
-                _ => None,
-            });
-            let Some((error, from)) = errors.last() else { return Heard::Stranger };
-            let mtu = Some(error.ee_info).filter(|mtu| *mtu > 0);
-            let too_big = error.ee_errno == Errno::MSGSIZE.raw_os_error().unsigned_abs();
-            if error.ee_origin == LOCAL {
-                return mtu.filter(|_| too_big).map_or(Heard::Stranger, Heard::Mtu);
+        self.receive(Some(Interest::ERROR), MsgFlags::MSG_ERRQUEUE, |message, bytes| self.read_refusal(message, bytes))
+    }
+
+    /// The next refusal that the kernel has, whether or not it has told of it.
+    pub(super) fn refusal_by_now(&self) -> Option<Heard> {
+        self.receive(None, MsgFlags::MSG_ERRQUEUE, |message, bytes| self.read_refusal(message, bytes))
+    }
+
+    fn read_refusal(&self, message: &RecvMsg<'_, '_, SockaddrStorage>, bytes: &[u8]) -> Heard {
+        let errors = message.cmsgs().into_iter().flatten().filter_map(|control| match control {
+            ControlMessageOwned::Ipv4RecvErr(error, from) => {
+                Some((error, from.map(|from| IpAddr::from(from.sin_addr.s_addr.to_ne_bytes()))))
             }
-            let Some(sequence) = self.mark.quotes(bytes) else { return Heard::Stranger };
-            let kind = match (self.mark.v6, error.ee_type) {
-                _ if too_big => Kind::TooBig,
-                (false, 11) | (true, 3) => Kind::TimeExceeded,
-                _ => Kind::Unreachable,
-            };
-            Heard::Refusal { sequence, kind, from, mtu: mtu.filter(|_| too_big) }
-        })
+            ControlMessageOwned::Ipv6RecvErr(error, from) => {
+                Some((error, from.map(|from| IpAddr::from(from.sin6_addr.s6_addr))))
+            }
+            _ => None,
+        });
+        let Some((error, from)) = errors.last() else { return Heard::Stranger };
+        let mtu = Some(error.ee_info).filter(|mtu| *mtu > 0);
+        let too_big = error.ee_errno == Errno::MSGSIZE.raw_os_error().unsigned_abs();
+        if error.ee_origin == LOCAL {
+            return mtu.filter(|_| too_big).map_or(Heard::Stranger, Heard::Mtu);
+        }
+        let Some(sequence) = self.mark.quotes(bytes) else { return Heard::Stranger };
+        let kind = match (self.mark.v6, error.ee_type) {
+            _ if too_big => Kind::TooBig,
+            (false, 11) | (true, 3) => Kind::TimeExceeded,
+            _ => Kind::Unreachable,
+        };
+        Heard::Refusal { sequence, kind, from, mtu: mtu.filter(|_| too_big) }
     }
 
     fn answer(&self, peer: IpAddr) -> Option<Heard> {
-        self.receive(Interest::READABLE, MsgFlags::empty(), |message, bytes| {
+        self.receive(Some(Interest::READABLE), MsgFlags::empty(), |message, bytes| {
             let from = message.address.as_ref().and_then(|address| {
                 let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
                 v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
@@ -176,10 +183,10 @@ impl Socket {
         })
     }
 
-    /// One message, if there is one.
+    /// One message, if there is one. Without an interest the kernel is asked also where it has not told of one.
     fn receive(
         &self,
-        interest: Interest,
+        interest: Option<Interest>,
         flags: MsgFlags,
         read: impl FnOnce(&RecvMsg<'_, '_, SockaddrStorage>, &[u8]) -> Heard,
     ) -> Option<Heard> {
@@ -187,9 +194,10 @@ impl Socket {
         let fd = self.socket.as_raw_fd();
         for _ in 0..MAX_IN_THE_WAY {
             let mut parts = [IoSliceMut::new(&mut bytes)];
-            let received = self.socket.try_io(interest, || {
-                Ok(recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), flags | MsgFlags::MSG_DONTWAIT)?)
-            });
+            let received = match interest {
+                Some(interest) => self.socket.try_io(interest, || next_message(fd, &mut parts, &mut control, flags)),
+                None => next_message(fd, &mut parts, &mut control, flags),
+            };
             match received {
                 Ok(message) => {
                     let bytes = message.iovs().next().map(<[u8]>::to_vec).unwrap_or_default();
@@ -201,6 +209,15 @@ impl Socket {
         }
         None
     }
+}
+
+fn next_message<'a>(
+    fd: RawFd,
+    parts: &'a mut [IoSliceMut<'_>],
+    control: &'a mut [u8],
+    flags: MsgFlags,
+) -> io::Result<RecvMsg<'a, 'a, SockaddrStorage>> {
+    Ok(recvmsg(fd, parts, Some(control), flags | MsgFlags::MSG_DONTWAIT)?)
 }
 
 /// A ping socket; a raw one where the kernel refuses that and allows this.

@@ -37,7 +37,7 @@ impl Connection {
         let endpoint = Endpoint::parse(&self.wishes.address)?;
         let (socket, in_clear) = match &endpoint {
             Endpoint::Unix(path) => {
-                let found = grants.permits_socket_file(path)?;
+                let found = probe.find_socket(grants, path).await?;
                 self.seen.unix = Some(path.clone());
                 self.course.pass(phase::CONNECT);
                 (dial_unix(&found, path, deadline).await?, None)
@@ -122,7 +122,7 @@ impl Connection {
             grants.permits_secret(client)?;
             probe.secrets().permits_destination(client, Scheme::Tls, &host, address)?;
         }
-        let identity = probe.identity(grants, self.wishes.authority.as_deref(), self.wishes.client.as_deref())?;
+        let identity = probe.identity(grants, self.wishes.authority.as_deref(), self.wishes.client.as_deref()).await?;
         let name = match (&endpoint, self.wishes.server_name.as_deref()) {
             (Endpoint::Host { host, .. }, set) => server_name(set, host)?,
             (Endpoint::Unix(_), Some(set)) => server_name(Some(set), &Host::Address(Ipv4Addr::LOCALHOST.into()))?,

@@ -27,22 +27,22 @@ impl Connection {
         let endpoint = open.endpoint.clone();
         let (host, address) = self.destination(&endpoint);
         probe.secrets().permits_destination(secret, scheme, &host, address)?;
-        let bytes = encoded(probe, secret, key, encoding)?;
+        let bytes = encoded(probe, secret, key, encoding).await?;
         self.write(&bytes).await
     }
 }
 
 /// As `encoding` has it: `plain`, `base64` or `sasl-plain`.
-fn encoded(probe: &Probe, secret: &str, key: &str, encoding: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+async fn encoded(probe: &Probe, secret: &str, key: &str, encoding: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let secrets = probe.secrets();
     match encoding {
-        "plain" => Ok(Zeroizing::new(secrets.read(secret, key)?.bytes().to_vec())),
-        "base64" => Ok(in_base64(secrets.read(secret, key)?.bytes())),
+        "plain" => Ok(Zeroizing::new(secrets.read(secret, key).await?.bytes().to_vec())),
+        "base64" => Ok(in_base64(secrets.read(secret, key).await?.bytes())),
         "sasl-plain" => {
             if !key.is_empty() {
                 return Err(Failure::invalid("`sasl-plain` takes `username` and `password`: leave the key empty"));
             }
-            sasl_plain(secrets.read(secret, "username")?.bytes(), secrets.read(secret, "password")?.bytes())
+            sasl_plain(secrets.read(secret, "username").await?.bytes(), secrets.read(secret, "password").await?.bytes())
         }
         other => {
             let other = roundsman_model::name::excerpt(other);

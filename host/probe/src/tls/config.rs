@@ -62,7 +62,7 @@ pub(super) enum Judge {
 impl Probe {
     /// What the named secrets say of a handshake, if they are granted. Where a client certificate may be shown is for
     /// `Secrets::permits_destination` to say.
-    pub(crate) fn identity(
+    pub(crate) async fn identity(
         &self,
         grants: &Grants,
         authority: Option<&str>,
@@ -71,11 +71,11 @@ impl Probe {
         let mut identity = Identity::default();
         if let Some(name) = authority {
             grants.permits_secret(name)?;
-            identity.authority = Some((name.into(), self.secrets().certificate_authority(name)?));
+            identity.authority = Some((name.into(), self.secrets().certificate_authority(name).await?));
         }
         if let Some(name) = client {
             grants.permits_secret(name)?;
-            let (chain, key) = self.secrets().client_certificate(name)?;
+            let (chain, key) = self.secrets().client_certificate(name).await?;
             identity.client = Some((name.into(), chain, key));
         }
         Ok(identity)

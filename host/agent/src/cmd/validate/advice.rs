@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use roundsman_model::check::{Check, Timing};
+use roundsman_model::grants::Allow;
 use roundsman_model::name::{PUSHED, excerpt};
 use roundsman_model::target::Target;
 use roundsman_model::time::Timestamp;
@@ -140,7 +141,8 @@ fn address(configured: &Configured, number: usize, target: Option<&Target>) -> O
     let warn = |message: String| configured.problem_at(&pointer, message).warning();
     if Pattern::of_target(address).is_none() {
         let (scheme, _) = address.split_once("://")?;
-        let message = format!("`{}://` grants nothing: plugins speak http, https, tcp and udp", excerpt(scheme));
+        let known = Scheme::ALL.map(Scheme::as_str).join(", ");
+        let message = format!("`{}://` grants nothing: the schemes are {known}", excerpt(scheme));
         return Some(warn(message));
     }
     if configured.check.plugin.as_str() == PUSHED {
@@ -161,7 +163,7 @@ fn settings(configured: &Configured, description: &Description, filled: &Filled,
         own.chain(filled.allow.network.iter().filter_map(|l| Pattern::parse(l).ok())).collect();
     let value = serde_json::Value::Object(filled.settings.clone());
     let missing = marks(&description.settings, &value).into_iter().filter_map(|mark| {
-        let line = missing(&mark, &grants, &patterns)?;
+        let line = missing(&mark, &filled.allow, &grants, &patterns)?;
         let message = format!("`{}` is not granted: a run that needs it is refused", excerpt(mark.text));
         let problem = configured.problem_at(&format!("/settings{}", mark.pointer), message).warning();
         Some(problem.hint(format!("add to the check: {line}")))
@@ -170,7 +172,11 @@ fn settings(configured: &Configured, description: &Description, filled: &Filled,
 }
 
 /// The line of `allow:` that is missing, if one is.
-fn missing(mark: &Mark<'_>, grants: &Grants, patterns: &[Pattern]) -> Option<String> {
+fn missing(mark: &Mark<'_>, allow: &Allow, grants: &Grants, patterns: &[Pattern]) -> Option<String> {
+    let unless_listed = |list: &str, lines: &[String]| {
+        let listed = mark.text.is_empty() || lines.iter().any(|line| line == mark.text);
+        (!listed).then(|| format!("allow: {{{list}: [{}]}}", excerpt(mark.text)))
+    };
     match mark.kind {
         "destination" => {
             let (scheme, host, port) = destination(mark)?;
@@ -189,6 +195,8 @@ fn missing(mark: &Mark<'_>, grants: &Grants, patterns: &[Pattern]) -> Option<Str
             let granted = grants.files().iter().any(|granted| path.starts_with(granted));
             (path.is_absolute() && !granted).then(|| format!("allow: {{files: [{}]}}", mark.text))
         }
+        "secret" => unless_listed("secrets", &allow.secrets),
+        "command" => unless_listed("commands", &allow.commands),
         _ => None,
     }
 }

@@ -10,7 +10,9 @@ const DESCRIPTION: &str = r#"{
     "settings": {"type": "object", "properties": {
         "url": {"type": "string", "x-roundsman": {"kind": "destination"}},
         "peer": {"type": "string", "x-roundsman": {"kind": "destination", "scheme": "tcp"}},
-        "file": {"type": "string", "x-roundsman": {"kind": "path"}}
+        "file": {"type": "string", "x-roundsman": {"kind": "path"}},
+        "token": {"type": "string", "x-roundsman": {"kind": "secret"}},
+        "program": {"type": "string", "x-roundsman": {"kind": "command"}}
     }},
     "series": [{"name": "web", "tags": [{"name": "code"}], "fields": [
         {"name": "total_ms", "type": "real"}, {"name": "version", "type": "text"}
@@ -49,6 +51,16 @@ fn advice() {
             "settings: {file: /etc/ssl/a}, allow: {files: [/etc/s]}",
             "`/etc/ssl/a` is not granted: a run that needs it is refused (add to the check: allow: {files: [/etc/ssl/a]})",
         ),
+        ("settings: {token: shop, program: /bin/a}, allow: {secrets: [shop], commands: [/bin/a]}", ""),
+        ("settings: {token: '', program: ''}", ""),
+        (
+            "settings: {token: shop}, allow: {secrets: [shop2]}",
+            "`shop` is not granted: a run that needs it is refused (add to the check: allow: {secrets: [shop]})",
+        ),
+        (
+            "settings: {program: /bin/a}, allow: {commands: [/bin/ab]}",
+            "`/bin/a` is not granted: a run that needs it is refused (add to the check: allow: {commands: [/bin/a]})",
+        ),
         (
             "thresholds: [{field: web.totl_ms, warning: 1}]",
             "plugin `p` reports no `web.totl_ms`: the bounds never count (did you mean `web.total_ms`?)",
@@ -64,7 +76,7 @@ fn advice() {
             "169.254.169.254 is a cloud metadata address: it is refused unless address and port are named (write the port, too)",
         ),
         ("target: '169.254.169.254:80'", ""),
-        ("target: 'ldap://h:1'", "`ldap://` grants nothing: plugins speak http, https, tcp and udp"),
+        ("target: 'ldap://h:1'", "`ldap://` grants nothing: the schemes are http, https, tcp, tls, udp, dns, icmp"),
         ("maintenance: [{cron: '@daily', for: 23h}]", ""),
         (
             "maintenance: [{cron: '0 0 * * *', for: 12h}, {cron: '0 12 * * *', for: 12h}]",

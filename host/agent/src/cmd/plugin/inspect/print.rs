@@ -96,9 +96,7 @@ fn kind(root: &Json, schema: &Json, depth: usize) -> String {
     if depth > MAX_DEPTH {
         return "anything".to_owned();
     }
-    if let Some(words) = schema.get("enum").and_then(Json::as_array) {
-        let words: Vec<String> =
-            words.iter().map(|word| word.as_str().map_or(word.to_string(), str::to_owned)).collect();
+    if let Some(words) = words(schema) {
         return words.join("|");
     }
     let of = |name: &str| match (name, schema.get("items")) {
@@ -119,6 +117,20 @@ fn kind(root: &Json, schema: &Json, depth: usize) -> String {
     kinds.retain(|kind| kind != "null");
     kinds.dedup();
     if kinds.is_empty() { nothing.to_owned() } else { kinds.join(" or ") }
+}
+
+/// The values of a schema that is a choice of these; that it may be left out goes without saying.
+fn words(schema: &Json) -> Option<Vec<String>> {
+    let word = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if let Some(values) = schema.get("enum").and_then(Json::as_array) {
+        return Some(values.iter().filter(|value| !value.is_null()).map(word).collect());
+    }
+    if let Some(value) = schema.get("const") {
+        return Some(vec![word(value)]);
+    }
+    // Values that have a description each.
+    let choices = schema.get("oneOf").and_then(Json::as_array)?;
+    choices.iter().map(|inner| inner.get("const").map(word)).collect()
 }
 
 fn series(describe: &Description) -> Vec<String> {
@@ -176,13 +188,16 @@ mod tests {
                 "url": {"type": "string", "description": "Where to ask.\nMore."},
                 "expect": {"$ref": "#/$defs/expect"},
                 "mode": {"enum": ["a", "b"], "default": "a"},
+                "way": {"oneOf": [{"const": "in", "description": "i"}, {"const": "out", "description": "o"}]},
+                "perhaps": {"anyOf": [{"$ref": "#/$defs/way"}, {"type": "null"}]},
+                "maybe": {"enum": ["a", null]},
                 "time": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": null},
                 "list": {"type": ["array", "null"], "items": {"type": "integer"}},
                 "self": {"$ref": "#/$defs/self"},
                 "any": {}
             },
             "required": ["url"],
-            "$defs": {"expect": {"type": "object"}, "self": {"type": "array", "items": {"$ref": "#/$defs/self"}}}
+            "$defs": {"way": {"enum": ["in", "out"]}, "expect": {"type": "object"}, "self": {"type": "array", "items": {"$ref": "#/$defs/self"}}}
         });
         let mut lines = settings(&schema);
         lines.sort();
@@ -190,10 +205,13 @@ mod tests {
             "any: anything",
             "expect: object",
             "list: list of integer",
+            "maybe: a",
             "mode: a|b, default \"a\"",
+            "perhaps: in|out",
             "self: list of list of list of list of anything",
             "time: string",
             "url: string, required: Where to ask.",
+            "way: in|out",
         ];
         assert_eq!(lines, expected);
         assert_eq!(settings(&json!(true)), [""; 0]);

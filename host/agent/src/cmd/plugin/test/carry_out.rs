@@ -77,7 +77,7 @@ fn secrets(case: &Case, directory: &Path) -> anyhow::Result<Secrets> {
         };
         sources.insert(name.clone(), Source { place, destinations: Vec::new() });
     }
-    Ok(Secrets::new(sources))
+    Ok(Secrets::new(sources).of_case())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::failed;
-use crate::failure::{Failure, code};
+use crate::failure::{Failure, code, phase};
 
 /// Threads at most: so many filesystems may be stuck before healthy ones wait for them.
 const MAX_THREADS: usize = 8;
@@ -32,7 +31,7 @@ const STACK: usize = 256 << 10;
 type Work<Q, A> = dyn Fn(&Q) -> A + Send + Sync;
 
 /// Threads that come when they are needed and go when they are not.
-pub(super) struct Pool<Q, A> {
+pub(crate) struct Pool<Q, A> {
     shared: Arc<Shared<Q, A>>,
 }
 
@@ -62,14 +61,14 @@ where
     Q: Clone + Eq + Hash + Send + 'static,
     A: Clone + Send + 'static,
 {
-    pub(super) fn new(work: impl Fn(&Q) -> A + Send + Sync + 'static) -> Pool<Q, A> {
+    pub(crate) fn new(work: impl Fn(&Q) -> A + Send + Sync + 'static) -> Pool<Q, A> {
         let state = State { open: HashMap::new(), queue: VecDeque::new(), threads: 0, idle: 0, closed: false };
         let shared = Shared { work: Box::new(work), state: Mutex::new(state), changed: Condvar::new() };
         Pool { shared: Arc::new(shared) }
     }
 
     /// The answer, or `hung` when the kernel keeps it, or `timeout` when no thread came to ask.
-    pub(super) async fn ask(&self, question: Q, deadline: tokio::time::Instant) -> Result<A, Failure> {
+    pub(crate) async fn ask(&self, question: Q, deadline: tokio::time::Instant) -> Result<A, Failure> {
         let receiver = self.enlist(&question)?;
         match tokio::time::timeout_at(deadline, receiver).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -171,6 +170,10 @@ impl<Q: Clone + Eq + Hash, A: Clone> Shared<Q, A> {
             }
         }
     }
+}
+
+fn failed(code: &'static str, message: impl Into<String>) -> Failure {
+    Failure::new(code, phase::SYSTEM, message)
 }
 
 impl<Q, A> Drop for Pool<Q, A> {
