@@ -5,7 +5,7 @@ mod judge;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use roundsman_sdk::http::{Request, Response, Timings};
+use roundsman_sdk::http::{Family, Request, Response, Timings, Version};
 use roundsman_sdk::report::{self, Point, ms};
 use roundsman_sdk::{Check, Describe, Fault, Field, Outcome, Series, Size, Status, context};
 use schemars::JsonSchema;
@@ -32,6 +32,25 @@ pub struct Settings {
     verify_certificate: bool,
     /// The TLS server name, where it is not the URL's host.
     server_name: Option<String>,
+    /// The secret whose certificates are trusted instead of the system's.
+    #[schemars(extend("x-roundsman" = {"kind": "secret"}))]
+    certificate_authority: Option<String>,
+    /// The secret with the client's certificate and key.
+    #[schemars(extend("x-roundsman" = {"kind": "secret"}))]
+    client_certificate: Option<String>,
+    /// The secret that becomes the header `authorization`: a token, or a user name and a password.
+    #[schemars(extend("x-roundsman" = {"kind": "secret"}))]
+    credentials: Option<String>,
+    version: Version,
+    family: Family,
+    /// `host:port` that is dialled instead of the URL's: one server of those behind a name.
+    #[schemars(extend("x-roundsman" = {"kind": "destination", "scheme": "tcp"}))]
+    connect_to: Option<String>,
+    /// The unix socket that is dialled instead of the URL's host.
+    #[schemars(extend("x-roundsman" = {"kind": "path"}))]
+    unix_socket: Option<String>,
+    /// The address of this node from which it is dialled.
+    source_address: Option<String>,
     /// How much of the body is looked at; the host has a ceiling of 1Mi.
     max_body: Size,
 }
@@ -48,6 +67,14 @@ impl Default for Settings {
             max_redirects: 0,
             verify_certificate: true,
             server_name: None,
+            certificate_authority: None,
+            client_certificate: None,
+            credentials: None,
+            version: Version::Auto,
+            family: Family::Any,
+            connect_to: None,
+            unix_socket: None,
+            source_address: None,
             max_body: Size(256 << 10),
         }
     }
@@ -145,6 +172,8 @@ impl Settings {
         let mut request = Request::new(&self.method, url)
             .max_body(u32::try_from(self.max_body.0).unwrap_or(u32::MAX))
             .max_redirects(self.max_redirects)
+            .version(self.version)
+            .family(self.family)
             .verify_certificate(self.verify_certificate);
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -152,10 +181,20 @@ impl Settings {
         if let Some(body) = &self.body {
             request = request.body(body);
         }
-        match &self.server_name {
-            Some(name) => request.server_name(name),
-            None => request,
+        for (word, set) in [
+            (&self.server_name, Request::server_name as fn(Request, &str) -> Request),
+            (&self.certificate_authority, Request::certificate_authority),
+            (&self.client_certificate, Request::client_certificate),
+            (&self.credentials, Request::credentials),
+            (&self.connect_to, Request::connect_to),
+            (&self.unix_socket, Request::unix_socket),
+            (&self.source_address, Request::source_address),
+        ] {
+            if let Some(word) = word {
+                request = set(request, word);
+            }
         }
+        request
     }
 }
 

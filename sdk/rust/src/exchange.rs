@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bindings::roundsman::net::types;
 use crate::{Fault, Outcome};
@@ -63,7 +63,7 @@ const TARGETS_DOING: [&str; 9] =
     ["timeout", "refused", "reset", "unreachable", "resolve", "tls", "certificate", "protocol", "closed"];
 
 /// Which addresses of a name are tried. May stand in a plugin's settings as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum Family {
     /// Both.

@@ -22,7 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bindings::roundsman::net::{http, types};
 use crate::exchange::nanoseconds;
@@ -35,7 +35,7 @@ pub struct Request {
 }
 
 /// Which HTTP is spoken. May stand in a plugin's settings as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum Version {
     /// HTTP/2 where TLS agrees on it, 1.1 elsewhere.

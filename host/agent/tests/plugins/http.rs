@@ -4,12 +4,13 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto};
 
-use crate::bench::{closed, number, probe, probe_trusting, request, serve};
+use crate::bench::{Server, closed, connects, number, probe, probe_trusting, request, serve};
+use crate::support::servers::free_address;
 
 const BODY: &str = r#"{"status": "up", "items": [{"n": 3}]}"#;
 
@@ -106,6 +107,8 @@ impl Authority {
         params.not_before = (now - 90 * day).into();
         let span = day * u32::try_from(days.abs()).unwrap();
         params.not_after = if days < 0 { now - span } else { now + span + day / 24 }.into();
+        // With a name like its issuer's it would count as signed by itself.
+        params.distinguished_name.push(DnType::CommonName, names[0]);
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
@@ -163,4 +166,64 @@ fn http_certificates() {
         assert!((left - days as f64).abs() < 0.1, "{left} instead of {days}");
         assert!(status == "critical" || number(&point["tls_ms"], "Real") > 0.0, "{point:?}");
     }
+}
+
+/// A certificate of its own, a token and HTTP/2, as nginx asks for them; and a unix socket.
+#[test]
+fn http_of_nginx() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().display().to_string();
+    let (certificate, key) = authority.pair(&["127.0.0.1"], 100);
+    for (name, text) in [("tls.crt", &certificate), ("tls.key", &key), ("ca.crt", &authority.pem)] {
+        std::fs::create_dir_all(folder.path().join("tls")).unwrap();
+        std::fs::write(folder.path().join("tls").join(name), text).unwrap();
+    }
+    std::fs::write(folder.path().join("token"), "t0ken-0123456789\n").unwrap();
+    let address = free_address();
+    let config = format!(
+        "daemon off; master_process off; pid {place}/pid; error_log stderr; events {{ worker_connections 64; }}
+         http {{ access_log off; client_body_temp_path {place}/a; proxy_temp_path {place}/b; fastcgi_temp_path {place}/c;
+           uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;
+           server {{ listen {address} ssl http2; ssl_certificate {place}/tls/tls.crt; ssl_certificate_key {place}/tls/tls.key;
+             ssl_client_certificate {place}/tls/ca.crt; ssl_verify_client on;
+             location / {{ if ($http_authorization != 'Bearer t0ken-0123456789') {{ return 401; }}
+               return 200 '$server_protocol for $host from $ssl_client_verify'; }} }}
+           server {{ listen unix:{place}/socket; location / {{ return 200 'local'; }} }} }}"
+    );
+    std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
+    let config = format!("{place}/nginx.conf");
+    let Some(mut server) = Server::start("nginx", folder, &["-p", &place, "-c", &config]) else { return };
+    server.await_ready(|| connects(address));
+    let (tls, token) = (format!("tls={place}/tls"), format!("token={place}/token"));
+    let target = format!("https://{address}");
+    let whole = json!({"certificateAuthority": "tls", "clientCertificate": "tls", "credentials": "token"});
+    let with = |more: Value| {
+        let mut settings = whole.clone();
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        settings
+    };
+    for (settings, status, says) in [
+        (with(json!({"expect": {"body": "^HTTP/2.0 for 127.0.0.1 from SUCCESS$"}})), "ok", "status 200"),
+        (with(json!({"version": "1.1", "expect": {"body": "^HTTP/1.1 "}})), "ok", "status 200"),
+        (with(json!({"credentials": null})), "critical", "status 401"),
+        (with(json!({"clientCertificate": null})), "critical", "status 400"),
+        (with(json!({"certificateAuthority": null})), "critical", "certificate"),
+        (with(json!({"family": "ipv6"})), "unknown", "IPv6"),
+        (
+            with(json!({
+                "url": "https://shop.example/", "connectTo": address.to_string(), "serverName": "127.0.0.1",
+                "expect": {"body": " for shop.example "}
+            })),
+            "ok",
+            "status 200",
+        ),
+    ] {
+        let seen = probe("http", &settings, &["--target", &target, "--secret", &tls, "--secret", &token]);
+        seen.assert(status, says);
+    }
+    let local = json!({"unixSocket": format!("{place}/socket"), "expect": {"body": "^local$"}});
+    let files = format!("files={place}");
+    probe("http", &local, &["--target", "http://node.example", "--allow", &files]).assert("ok", "status 200");
+    probe("http", &local, &["--target", "http://node.example"]).assert("unknown", "allow: {files: [");
 }
