@@ -55,7 +55,7 @@ const DESCRIBED: (&str, &str) = ("guests", "evil::descriptions_without_end");
 const EGRESS: (&str, &str) = ("egress", "nobody_is_reached");
 
 #[rustfmt::skip]
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 46] = [
     row("cpu", RUN, "if meter::is_over(cpu) {", "if meter::is_over(cpu) && cpu.is_zero() {", ("guests", "limits::loops_end_wherever_they_are")),
     row("deadline", RUN, "timeout_at(deadline, &mut metered)", "timeout_at(deadline + Duration::from_secs(9_000), &mut metered)", ("guests", "limits::traps_panics_and_sleep")),
     row("memory", LIMITS, "self.memory + self.held + more > self.limit", "self.memory + self.held + more > self.limit << 20", ("guests", "limits::memory_of_a_run")),
@@ -81,6 +81,26 @@ const ROWS: [Row; 26] = [
     row("redaction", "host/probe/src/redact.rs", "let finds = self.finds(text.as_bytes());\n        if finds.is_empty() {", "let finds = self.finds(text.as_bytes());\n        if !finds.is_empty() || finds.is_empty() {", ("guests", "secrets::")),
     row("beneath", "host/probe/src/beneath.rs", "ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS", "ResolveFlags::NO_MAGICLINKS", ("roundsman-probe", "beneath::")),
     row("process-group", "host/probe/src/command/course.rs", "kill_process_group(self.pid, Signal::KILL)", "rustix::process::kill_process(self.pid, Signal::KILL)", ("command", "")),
+    row("output", GATHER, "self.bytes_left.checked_sub(bytes as u64)", "self.bytes_left.checked_sub(bytes as u64 >> 40)", ("guests", "floods::output_is_one_budget")),
+    row("reports", GATHER, "reports_left: limits.points,", "reports_left: limits.points << 20,", TOO_MUCH),
+    row("numbers", GATHER, "|(_, value)| is_finite(value)).collect()", "|_| true).collect()", ("guests", "floods::values_and_names_that_are_none")),
+    row("line-protocol", "host/influx/src/escape.rs", "',' | '=' | ' ' => out", "',' | '=' => out", ("roundsman-influx", "escape::")),
+    row("answer-head", "host/probe/src/http.rs", "MAX_RESPONSE_HEAD: usize = 64 << 10;", "MAX_RESPONSE_HEAD: usize = 64 << 20;", ("http", "")),
+    row("answer-headers", "host/probe/src/http.rs", "MAX_RESPONSE_HEADERS: usize = 100;", "MAX_RESPONSE_HEADERS: usize = 100_000;", ("http2", "")),
+    row("answer-body", "host/probe/src/http.rs", "MAX_RESPONSE_BODY: usize = 1 << 20;", "MAX_RESPONSE_BODY: usize = 1 << 30;", ("http", "")),
+    row("received", "host/probe/src/wire.rs", "MAX_WIRE: usize = 4 << 20;", "MAX_WIRE: usize = 4 << 40;", ("http", "")),
+    row("received-tcp", "host/probe/src/tcp.rs", "MAX_RECEIVED: usize = 4 << 20;", "MAX_RECEIVED: usize = 4 << 40;", ("tcp", "")),
+    row("start-tls", "host/probe/src/tcp/open.rs", "if buffered > 0 {", "if buffered > 1 << 20 {", ("starttls", "")),
+    row("credentials-at-home", "host/probe/src/http/route.rs", "request.credentials.as_deref().filter(|_| call.home)]", "request.credentials.as_deref()]", ("credentials", "")),
+    row("secret-destinations", "host/probe/src/secrets.rs", "if destinations.iter().any(permits) {", "if destinations.iter().any(permits) || !destinations.is_empty() {", ("credentials", "")),
+    row("secret-programs", "host/probe/src/command.rs", "self.secrets().permits_program(&secret.name)?;", "", ("command", "secrets_as_variables")),
+    row("system", GRANTS, "self.system.iter().position(|granted| *granted == word)", "Some(usize::from(word.is_empty()))", ("guests", "node::nothing_without_a_grant")),
+    row("commands", GRANTS, "self.commands.iter().position(|granted| granted.as_os_str() == path);", "Some(usize::from(path.is_empty()));", ("command", "nothing_without_a_grant")),
+    row("environment", "host/probe/src/command/course.rs", ".env_clear()", "", ("command", "a_clean_environment")),
+    row("program-output", "host/probe/src/command/order.rs", "MAX_OUTPUT: usize = 256 << 10;", "MAX_OUTPUT: usize = 256 << 20;", ("command", "floods_of_output")),
+    row("one-file", "host/plugin/src/host/files.rs", "Ok(()) => Ok(PathFlags::empty()),", "Ok(()) => Ok(follow),", ("guests", "files::")),
+    row("ceiling", "host/probe/src/ceiling.rs", "self.network.as_ref().is_none_or(|ceiling| ceiling.iter().any(|own| own.covers(line)))", "self.network.as_ref().is_none_or(|ceiling| !ceiling.is_empty() || line.scheme().is_none())", ("roundsman-probe", "ceiling::")),
+    row("signature", "host/agent/src/trust/signature.rs", "key.key().verify(bytes, &self.signature, true)", "key.key().verify(bytes, &self.signature, true).or(Ok::<(), minisign_verify::Error>(()))", ("trust", "")),
     row("supervision", "host/model/src/supervision.rs", "failures: 5,", "failures: 1_000_000,", ("roundsman-model", "supervision::")),
 ];
 

@@ -135,6 +135,7 @@ impl Probe {
         }
         for secret in order.secrets() {
             grants.permits_secret(&secret.name)?;
+            self.secrets().permits_program(&secret.name)?;
             let content = self.secrets().read(&secret.name, &secret.key).await?;
             if content.bytes().contains(&0) {
                 let message = format!("the secret `{}` holds a zero byte: it cannot be a variable", secret.name);

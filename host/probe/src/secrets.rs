@@ -190,13 +190,23 @@ impl Secrets {
         Err(Denied::by_agent(format!("sending the secret `{name}` to {line}"), add_line))
     }
 
-    /// Whether a secret may be sent through a unix socket: if it is not bound to destinations, which are addresses.
+    /// Whether a secret may be sent through a unix socket.
     pub fn permits_socket(&self, name: &str) -> Result<(), Denied> {
+        self.permits_anywhere(name, "sending it through a unix socket")
+    }
+
+    /// Whether a program may be given a secret.
+    pub fn permits_program(&self, name: &str) -> Result<(), Denied> {
+        self.permits_anywhere(name, "giving it to a program")
+    }
+
+    /// Whether a secret may go where nobody knows its way: if it is not bound to destinations, which are addresses.
+    fn permits_anywhere(&self, name: &str, doing: &str) -> Result<(), Denied> {
         let Some(entry) = self.shelf.entry(name) else { return Err(self.unknown(name)) };
         if entry.destinations().is_empty() {
             return Ok(());
         }
-        let what = format!("sending the secret `{name}`, which has destinations, through a unix socket");
+        let what = format!("the secret `{name}` has destinations: {doing}");
         Err(Denied::by_agent(what, format!("secrets: {{{name}: {{destinations: []}}}}")))
     }
 

@@ -19,6 +19,7 @@ use roundsman_model::grants::Allow;
 use roundsman_probe::command::{Order, Run};
 use roundsman_probe::failure::code;
 use roundsman_probe::grants::Grants;
+use roundsman_probe::pattern::Pattern;
 use roundsman_probe::probe::{Options, Probe, Roots};
 use roundsman_probe::resolve::Resolver;
 use roundsman_probe::secrets::{Place, Secrets, Source};
@@ -326,7 +327,11 @@ async fn secrets_as_variables() {
     fs::write(folder.path().join("token"), "s3cret value\n").unwrap();
     fs::write(folder.path().join("odd"), "a\0b").unwrap();
     let place = Place::Directory(folder.path().to_owned());
-    let secrets = Secrets::new(BTreeMap::from([("shop".to_owned(), Source { place, destinations: Vec::new() })]));
+    let bound = vec![Pattern::parse("https://shop.example").unwrap()];
+    let secrets = Secrets::new(BTreeMap::from([
+        ("shop".to_owned(), Source { place: place.clone(), destinations: Vec::new() }),
+        ("bound".to_owned(), Source { place, destinations: bound }),
+    ]));
     let (resolver, roots) = (Resolver::fixed(""), Roots::Only(Vec::new()));
     let probe = Probe::new(Options { resolver, roots, secrets, ..Options::default() });
     let sockets = sockets(&probe);
@@ -342,6 +347,7 @@ async fn secrets_as_variables() {
     for (granted, secret, key, expected) in [
         (vec![], "shop", "token", code::DENIED),
         (vec!["shop"], "other", "token", code::DENIED),
+        (vec!["bound"], "bound", "token", code::DENIED),
         (vec!["shop"], "shop", "odd", code::SECRET),
         (vec!["shop"], "shop", "absent", code::SECRET),
     ] {
