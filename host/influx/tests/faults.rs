@@ -290,7 +290,9 @@ async fn a_full_request_does_not_wait_for_the_interval() {
     eventually("what is there at first is sent at once", || running.written() == 2).await;
     commit(&store, (1..10).map(|i| entry(record("shop", i, "fine"), None))).await;
     commit(&store, (10..6_000).map(|i| entry(record("shop", i, "fine"), None))).await;
-    eventually("full requests are sent", || running.written() >= 10_000).await;
+    // The store may publish them in pieces, and whatever is there goes along with what fills a request: nobody knows
+    // how many requests are full, but what is left fills none.
+    eventually("full requests are sent", || running.written() > 12_000 - 5_000).await;
     // What does not fill one goes out in the end.
     running.finish().await.unwrap();
     let sent = lines(&mock.asked());

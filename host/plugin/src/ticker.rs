@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// How often a running guest is looked at. A guest over its budget goes on for at most one tick.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// How often a running guest is looked at. One over its budget goes on for at most one tick, and others wait so long for
+/// a thread that a computing guest holds.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Ticks without any guest before the thread rests. Runs come in bunches, a tenth of a second and more apart.
 const REST_AFTER: u32 = 1;
 /// What entering a poll adds: one to the guests inside (lower half), one to those that ever entered (upper half).

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use roundsman_probe::failure::code;
-use roundsman_probe::http::{MAX_RESPONSE_BODY, MAX_RESPONSE_HEAD, Request};
+use roundsman_probe::http::Request;
 use roundsman_probe::probe::{Options, Probe, Roots};
 use roundsman_probe::resolve::Resolver;
 use support::*;
@@ -125,7 +125,7 @@ async fn targets_that_answer_badly() {
     assert_eq!(words(&get(&resetting.url(), LONG).await), (code::RESET, "first-byte"));
 
     let headers = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(count));
-    let long = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "b".repeat(MAX_RESPONSE_HEAD));
+    let long = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "b".repeat(64 << 10));
     for (answer, expected) in [
         ("", (code::CLOSED, "first-byte")),
         ("HTTP/1.1 200 OK\r\na:", (code::CLOSED, "transfer")),
@@ -180,7 +180,7 @@ async fn bodies_are_cut() {
     let chunks =
         Server::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n");
     for (server, max, length, truncated) in [
-        (&endless, usize::MAX, MAX_RESPONSE_BODY, true),
+        (&endless, usize::MAX, 1 << 20, true),
         (&endless, 10, 10, true),
         (&endless, 0, 0, true),
         (&exact, 4, 4, false),

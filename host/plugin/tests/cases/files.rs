@@ -90,8 +90,12 @@ fn a_single_file() {
     let bench = bench();
     let (_root, at) = tree();
     let plugin = bench.load(&guest("hostile")).unwrap();
+    symlink("inner/file", at("granted/near")).unwrap();
     let run = |what: &str, name: &str| {
-        let run = Run::what(what, at(name).display()).file(at("granted/file")).file(at("granted/out"));
+        let run = Run::what(what, at(name).display())
+            .file(at("granted/file"))
+            .file(at("granted/out"))
+            .file(at("granted/near"));
         bench.run(&plugin, &run)
     };
     assert_outcome(&run("read-file", "granted/file"), Status::Ok, "content");
@@ -102,8 +106,9 @@ fn a_single_file() {
         assert_unknown(&report, Blame::Host, "denied", "is not granted; add to the check: allow: {files: [");
     }
     // Granted by name, but a link: it would lead to what is not.
-    let report = run("read-file", "granted/out");
-    assert_outcome(&report, Status::Critical, "");
+    for name in ["granted/out", "granted/near"] {
+        assert_outcome(&run("read-file", name), Status::Critical, "");
+    }
     for (what, name) in [("list", "granted"), ("write-file", "granted/file"), ("remove-file", "granted/file")] {
         let report = run(what, name);
         assert_ne!(report.status, Status::Ok, "{what} {name}: {report:?}");
