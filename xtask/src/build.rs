@@ -10,8 +10,27 @@ use crate::files;
 use crate::setup::{self, PLUGIN_TARGET};
 use crate::workspace::{Workspace, run};
 
-pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
-    let agent = agent(workspace)?;
+/// How the agent is compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Profile {
+    /// Quickly: what tests look at.
+    Release,
+    /// Thoroughly: what is installed and measured.
+    Dist,
+}
+
+impl Profile {
+    /// As cargo calls it, and its folder.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Dist => "dist",
+        }
+    }
+}
+
+pub(crate) fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
+    let agent = agent(workspace, profile)?;
     let count = plugins(workspace)?.len();
     println!("{}\n{count} plugins in {}", agent.display(), folder(workspace).display());
     Ok(())
@@ -19,9 +38,9 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
 
 /// The agent. With `--workspace`, since cargo would otherwise choose other features of shared crates than the tests
 /// have, and compile wasmtime twice.
-pub(crate) fn agent(workspace: &Workspace) -> Result<PathBuf> {
-    run(&mut workspace.cargo(["build", "--release", "--workspace", "--bin", "roundsman"]))?;
-    let agent = workspace.target.join("release/roundsman");
+pub(crate) fn agent(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    run(&mut workspace.cargo(["build", "--profile", profile.name(), "--workspace", "--bin", "roundsman"]))?;
+    let agent = workspace.target.join(profile.name()).join("roundsman");
     ensure!(agent.is_file(), "cargo built no {}: is `build.target` set in a configuration of cargo?", agent.display());
     Ok(agent)
 }

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::build::Profile;
 use crate::workspace::Workspace;
 
 const USAGE: &str = "\
@@ -31,8 +32,10 @@ usage: cargo xtask <command>
 
   run [ARGUMENTS]     build everything and start an agent with checks of this machine; arguments go to `roundsman run`
   test [ARGUMENTS]    build everything and run all tests, or those that the arguments of `cargo test` select
-  build               the agent as target/release/roundsman, the plugins in target/plugins/
-  bench [ARGUMENTS]   measure what the design promises
+  build [--dist]      the agent as target/release/roundsman, the plugins in target/plugins/; with --dist, which takes much
+                      longer, as it is installed: target/dist/roundsman
+  bench [--quick] [--json] [--release] [ROW…]
+                      measure what the design promises, of the agent as it is installed, or of the one in target/release
   prove-limits [NAME…]
                       switch off one limit of the sandbox after the other, and see that a test misses it
   release-contract    keep wit/ and some plugins as they are now, for later versions to be held against
@@ -59,7 +62,12 @@ fn main() -> ExitCode {
 fn dispatch(command: &str, arguments: &[String]) -> Result<ExitCode> {
     let workspace = || Workspace::find().context("finding the workspace");
     match command {
-        "build" if arguments.is_empty() => build::everything(&workspace()?).map(|()| ExitCode::SUCCESS),
+        "build" if arguments.is_empty() => {
+            build::everything(&workspace()?, Profile::Release).map(|()| ExitCode::SUCCESS)
+        }
+        "build" if arguments == ["--dist"] => {
+            build::everything(&workspace()?, Profile::Dist).map(|()| ExitCode::SUCCESS)
+        }
         "run" => run::run(&workspace()?, arguments),
         "test" => test::run(&workspace()?, arguments),
         "prove-limits" => limits::prove(&workspace()?, arguments),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::build;
+use crate::build::{self, Profile};
 use crate::files;
 use crate::layout::{self, Item};
 use crate::workspace::Workspace;
@@ -29,7 +29,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode> {
-    let agent = build::agent(workspace)?;
+    let agent = build::agent(workspace, Profile::Release)?;
     let plugins = build::plugins(workspace)?;
     let folder = workspace.target.join("run");
     for place in lay_out(workspace, &folder, &plugins)? {

@@ -1,17 +1,19 @@
 //! Measures what the design promises, each figure beside a control from the same run, and prints one table.
 //!
-//! `cargo xtask bench [--quick] [--json] [ROW…]`. Each row is measured in a process of its own, so that none inherits
+//! `cargo xtask bench [--quick] [--json] [--release] [ROW…]`. Each row is measured in a process of its own, so that none inherits
 //! another's memory, threads or caches; what the agent talks to is in further processes, whose work does not count.
 //!
 //! - `table`: which rows there are, and the table; `prepare`: guests, the C program and the certificate
 //! - `rig`: an agent in this process, and what it did between two moments; `servers`: the other side of its sockets
-//! - `measure`: clocks, percentiles, memory; `control`: the bare timer and the process that is started for comparison
+//! - `measure`: clocks, percentiles, memory; `control`: the bare timer and the process that is started for comparison;
+//!   `bare`: a client that does nothing else
 //! - `rows`: one function for each row
 //!
 //! Times are printed and never asserted: on a busy machine a figure says as much of its neighbours as of the agent.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+mod bare;
 mod control;
 mod measure;
 mod prepare;

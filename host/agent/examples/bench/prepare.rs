@@ -16,14 +16,16 @@ const ADDRESS: &str = "127.0.0.1";
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     target: PathBuf,
+    agent: PathBuf,
 }
 
 impl Place {
-    /// By where this program lies: `target/release/examples/bench`.
+    /// By where this program lies: `target/dist/examples/bench`.
     pub(crate) fn find() -> Result<Self> {
         let program = env::current_exe()?;
-        let target = program.ancestors().nth(3).context("the benchmark does not lie in a target folder")?;
-        Ok(Self { target: target.to_owned() })
+        let profile = program.ancestors().nth(2).context("the benchmark does not lie in a profile's folder")?;
+        let target = profile.parent().context("the benchmark does not lie in a target folder")?;
+        Ok(Self { target: target.to_owned(), agent: profile.join("roundsman") })
     }
 
     fn own(&self, name: &str) -> PathBuf {
@@ -38,8 +40,8 @@ impl Place {
     }
 
     /// The agent itself.
-    pub(crate) fn agent(&self) -> PathBuf {
-        self.target.join("release/roundsman")
+    pub(crate) fn agent(&self) -> &Path {
+        &self.agent
     }
 
     /// A static C program that does nothing.
@@ -65,7 +67,7 @@ pub(crate) fn prepare() -> Result<Place> {
     build_guests(&place)?;
     compile_c(&place.c_program())?;
     make_certificate(&place)?;
-    for needed in [place.agent(), place.plugin("http")] {
+    for needed in [place.agent(), &place.plugin("http")] {
         ensure!(needed.is_file(), "there is no {}: `cargo xtask bench` builds it", needed.display());
     }
     Ok(place)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::bare;
 use crate::control::BareTimer;
 use crate::measure::{Lags, median, runtime};
 use crate::rig::{Live, Rig, checks};
@@ -67,21 +68,21 @@ async fn lags(live: &Live, length: Duration) -> Result<(Lags, Lags)> {
 
 /// A GET over a new connection.
 pub(crate) fn http(setting: &Setting) -> Result<Measured> {
-    probe(setting, "http", 0)
+    probe(setting, "http", 0, false)
 }
 
 /// The same with TLS.
 pub(crate) fn tls(setting: &Setting) -> Result<Measured> {
-    probe(setting, "https", 2)
+    probe(setting, "https", 2, true)
 }
 
-fn probe(setting: &Setting, scheme: &str, port: usize) -> Result<Measured> {
+fn probe(setting: &Setting, scheme: &str, port: usize, secure: bool) -> Result<Measured> {
     let server = Server::start(Kind::Web, &setting.place)?;
     let address = server.address(port)?;
     let checks =
         checks(100, |_| format!("plugin: http, interval: 200ms, timeout: 1s, target: \"{scheme}://{address}/\""));
     let rig = Rig::new(setting, &["http"], &checks)?;
-    runtime()?.block_on(async {
+    let (costs, guests, rate) = runtime()?.block_on(async {
         let live = rig.start().await?;
         tokio::time::sleep(WARM_UP).await;
         let (mut costs, mut guests, mut rate) = (Vec::new(), Vec::new(), 0.0);
@@ -93,10 +94,18 @@ fn probe(setting: &Setting, scheme: &str, port: usize) -> Result<Measured> {
             guests.push(own.iter().sum::<u64>() as f64 / 1e3 / own.len() as f64);
         }
         live.stop().await?;
-        Ok(Measured {
-            measured: median(costs, "µs"),
-            control: format!("of it in the run's own polls: {}", median(guests, "µs")),
-            notes: format!("{rate:.0} probes/s by the plugin http, store and stream on"),
-        })
+        anyhow::Ok((costs, guests, rate))
+    })?;
+    let authority = secure.then(|| setting.place.authority());
+    let bare = (0..REPEATS).map(|_| bare::exchanges(address, authority.as_deref(), setting.seconds(5, 2)));
+    let bare = bare.collect::<Result<Vec<_>>>()?;
+    Ok(Measured {
+        measured: median(costs, "µs"),
+        control: format!(
+            "a bare client of tokio at the same pace: {}; of ours in the run's own polls: {}",
+            median(bare, "µs"),
+            median(guests, "µs")
+        ),
+        notes: format!("{rate:.0} probes/s by the plugin http, store and stream on"),
     })
 }

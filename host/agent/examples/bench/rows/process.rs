@@ -103,16 +103,16 @@ pub(crate) fn start(setting: &Setting) -> Result<Measured> {
     let checks = checks(10, |_| "plugin: point, interval: 10ms, settings: {value: 1.5}".to_owned());
     let rig = Rig::new(setting, &plugins, &checks)?;
     let (agent, directory) = (setting.place.agent(), rig.directory.path());
-    life(&agent, directory, FIRST_LIFE)?;
+    life(agent, directory, FIRST_LIFE)?;
     let mut delays = Vec::new();
     for _ in 0..if setting.quick { 5 } else { 20 } {
         let spawned = now();
-        life(&agent, directory, LIFE)?;
+        life(agent, directory, LIFE)?;
         let first = first_after(&directory.join("state"), spawned)?;
         delays.push(first.since(spawned).as_secs_f64() * 1e3);
     }
     let bare = Instant::now();
-    ensure!(Command::new(&agent).arg("--version").stdout(Stdio::null()).status()?.success(), "no version");
+    ensure!(Command::new(agent).arg("--version").stdout(Stdio::null()).status()?.success(), "no version");
     let bare = bare.elapsed().as_secs_f64() * 1e3;
     Ok(Measured {
         measured: median(delays, "ms"),
