@@ -55,9 +55,10 @@ const DESCRIBED: (&str, &str) = ("guests", "evil::descriptions_without_end");
 const EGRESS: (&str, &str) = ("egress", "nobody_is_reached");
 
 #[rustfmt::skip]
-const ROWS: [Row; 46] = [
+const ROWS: [Row; 47] = [
     row("cpu", RUN, "if meter::is_over(cpu) {", "if meter::is_over(cpu) && cpu.is_zero() {", ("guests", "limits::loops_end_wherever_they_are")),
     row("deadline", RUN, "timeout_at(deadline, &mut metered)", "timeout_at(deadline + Duration::from_secs(9_000), &mut metered)", ("guests", "limits::traps_panics_and_sleep")),
+    row("memory-after", "host/plugin/src/engine.rs", ".decommit_batch_size(1)", ".decommit_batch_size(16)", ("guests", "limits::what_a_run_held_goes_back_at_once")),
     row("memory", LIMITS, "self.memory + self.held + more > self.limit", "self.memory + self.held + more > self.limit << 20", ("guests", "limits::memory_of_a_run")),
     row("memory-together", LIMITS, ".filter(|total| *total <= self.limit)", ".filter(|total| *total <= self.limit << 20)", ("guests", "limits::memory_of_all_runs_together")),
     row("handles", LIMITS, "MAX_HANDLES: usize = 4096 + 256;", "MAX_HANDLES: usize = 1 << 24;", FAR_TOO_MUCH),

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roundsman_agent::cmd;
+use roundsman_agent::{allocator, cmd};
 
 fn main() -> ExitCode {
+    allocator::give_back();
     if std::env::args_os().nth(1).is_some_and(|first| first == roundsman_plugin::compile::CHILD_ARGUMENT) {
         return roundsman_plugin::compile::child_main();
     }

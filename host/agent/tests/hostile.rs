@@ -22,7 +22,7 @@ const NEIGHBOURS: usize = 20;
 /// How long they are hostile, unless the environment says otherwise.
 const SECONDS: u64 = 10;
 /// What the allocator may keep of what was once needed, and what the kernel counts late.
-const SLACK_BYTES: u64 = 24 << 20;
+const SLACK_BYTES: u64 = 12 << 20;
 
 /// What the guest `hostile` does in each of its checks; none of it is ended by anything but a limit.
 const DEEDS: [&str; 26] = [

@@ -19,9 +19,9 @@ pub const MAX_MEMORY: u64 = 256 << 20;
 const WASM_STACK: usize = 512 << 10;
 /// The guest's stack and head-room for host calls made on top of it.
 const FIBER_STACK: usize = 1 << 20;
-/// The top of a stack, which nearly every run uses: reset by `memset`, so that the next run finds its pages there. Slots
-/// that were in use once keep it: 264 × 16 KiB are 4 MiB at most.
-const KEEP_STACK: usize = 16 << 10;
+/// The top of a stack, which nearly every run uses: reset by `memset`, so that the next run finds its pages there. An HTTP
+/// exchange needs 28 KiB. Slots that were in use once keep it: 264 × 32 KiB are 8 MiB at most.
+const KEEP_STACK: usize = 32 << 10;
 /// What a slot of the pool keeps resident between runs: most checks touch less, and are then reset by `memset`
 /// instead of by system calls. A plugin of the SDK with regular expressions has 64 KiB of stack, 70 KiB of data and a heap
 /// of some pages behind them: with 128 KiB its heap would be faulted in anew in every run.
@@ -194,6 +194,8 @@ fn pool(runs: u32) -> PoolingAllocationConfig {
         .async_stack_keep_resident(KEEP_STACK)
         // A page that was swapped out would keep another plugin's data (wasmtime issue 14357).
         .pagemap_scan(wasmtime::Enabled::No)
-        .decommit_batch_size(16);
+        // What a run leaves goes back at once. A larger batch waits for the next runs on the same processor, which may never
+        // come: then some runs' whole memories stay for each processor, with what plugins had in them.
+        .decommit_batch_size(1);
     pool
 }

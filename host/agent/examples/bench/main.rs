@@ -27,6 +27,8 @@ use std::process::ExitCode;
 use roundsman_plugin::compile;
 
 fn main() -> ExitCode {
+    // As the program `roundsman` does it.
+    roundsman_agent::allocator::give_back();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.first().map(String::as_str) {
         Some(compile::CHILD_ARGUMENT) => return compile::child_main(),

@@ -37,6 +37,27 @@ fn loops_end_wherever_they_are() {
     assert_unknown(&spin, Blame::Plugin, "cpu", "50ms");
 }
 
+/// Of this process: memory that is its own alone.
+fn anonymous() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// Also if no other run comes that would take the same place.
+#[test]
+fn what_a_run_held_goes_back_at_once() {
+    const HELD: u64 = 16 << 20;
+    let bench = bench();
+    let fill = "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 16711680))";
+    let plugin = bench.load(&Parts { memory: "256", run: fill, ..Parts::default() }.bytes()).unwrap();
+    let before = anonymous();
+    for _ in 0..3 {
+        assert_outcome(&bench.run(&plugin, &Run::new()), Status::Ok, "");
+        crate::support::eventually("its memory is gone", || anonymous() < before + HELD / 2);
+    }
+}
+
 /// What interrupts guests rests while there are none, and must be there for the next one at once.
 #[test]
 fn a_loop_that_begins_while_the_ticker_rests() {
