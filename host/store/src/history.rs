@@ -10,8 +10,17 @@ use crate::reader::{MAX_ROWS, Reader, TagCache, read_record, read_transition, se
 use crate::row::{Page, Query, RecordRow, TransitionRow};
 use crate::store::Shared;
 
-/// Rows looked at for one question; then what was found by then is the answer. About a second of reading.
-const MAX_VISITED: usize = 500_000;
+/// How far one question may go; then what was found by then is the answer.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    /// Rows looked at.
+    visited: usize,
+    /// Of the records that are found, as they are stored; one may have 64 KiB of its plugin's making, and more.
+    bytes: usize,
+}
+
+/// About a second of reading, and an answer that a small agent can hold several of.
+const MOST: Most = Most { visited: 500_000, bytes: 4 << 20 };
 
 /// A row is written at most so long after the instant it is about: where a search for younger rows may stop, and one for
 /// older rows may begin.
@@ -20,20 +29,21 @@ const LATEST_COMMIT_NS: i64 = 3_600_000_000_000;
 impl Reader {
     /// Records, the newest first.
     pub fn records(&mut self, query: &Query) -> Result<Page<RecordRow>, StoreError> {
-        self.find_records(query, MAX_VISITED).map_err(|source| self.failed("records", source))
+        self.find_records(query, MOST).map_err(|source| self.failed("records", source))
     }
 
     /// Transitions, the newest first. A status selects those that lead to it.
     pub fn transitions(&mut self, query: &Query) -> Result<Page<TransitionRow>, StoreError> {
-        self.find_transitions(query, MAX_VISITED).map_err(|source| self.failed("transitions", source))
+        self.find_transitions(query, MOST).map_err(|source| self.failed("transitions", source))
     }
 
-    fn find_records(&mut self, query: &Query, most: usize) -> rusqlite::Result<Page<RecordRow>> {
+    fn find_records(&mut self, query: &Query, most: Most) -> rusqlite::Result<Page<RecordRow>> {
         let Self { conn, tags, shared } = self;
         // What one question reads is all of one moment; the transaction ends with the question.
         let _moment = conn.unchecked_transaction()?;
         let top = top(conn, "record", query)?;
-        let mut search = Search { conn, tags, shared, query, top, most, rows: Vec::new(), visited: 0, reached: None };
+        let mut search =
+            Search { conn, tags, shared, query, top, most, rows: Vec::new(), visited: 0, bytes: 0, reached: None };
         let failing = query.status.is_some_and(|status| status != Status::Ok);
         if failing {
             let subjects = subjects(conn, query)?;
@@ -48,7 +58,7 @@ impl Reader {
         Ok(Page { rows: search.rows, searched_down_to: search.reached })
     }
 
-    fn find_transitions(&mut self, query: &Query, most: usize) -> rusqlite::Result<Page<TransitionRow>> {
+    fn find_transitions(&mut self, query: &Query, most: Most) -> rusqlite::Result<Page<TransitionRow>> {
         let Self { conn, tags, shared } = self;
         let _moment = conn.unchecked_transaction()?;
         let subjects: HashSet<i64> = subjects(conn, query)?.into_iter().map(|subject| subject.id).collect();
@@ -65,7 +75,7 @@ impl Reader {
                 let row = shared.keep(read_transition(conn, tags, row))?;
                 page.rows.extend(row.filter(|row| is_wanted(query, row)));
             }
-            if page.rows.len() >= limit(query) || visited >= most {
+            if page.rows.len() >= limit(query) || visited >= most.visited {
                 page.searched_down_to = Some(row.get(0)?);
                 break;
             }
@@ -114,10 +124,10 @@ struct Search<'a> {
     query: &'a Query,
     /// Only rows below this id can be wanted.
     top: i64,
-    /// How many rows may be looked at.
-    most: usize,
+    most: Most,
     rows: Vec<RecordRow>,
     visited: usize,
+    bytes: usize,
     /// Where the search stopped although there is more to look at.
     reached: Option<i64>,
 }
@@ -128,7 +138,8 @@ impl Search<'_> {
     fn is_over(&mut self, id: i64) -> bool {
         self.visited += 1;
         let below = self.query.before.is_none_or(|before| id < before);
-        if self.rows.len() >= limit(self.query) || (self.visited >= self.most && below) {
+        let full = self.rows.len() >= limit(self.query) || self.bytes >= self.most.bytes;
+        if full || (self.visited >= self.most.visited && below) {
             self.reached = Some(id);
         }
         self.reached.is_some()
@@ -207,6 +218,7 @@ impl Search<'_> {
     fn look(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         let status = self.query.status.map(|status| status as i64);
         if is_within(self.query, row.get(3)?) && status.is_none_or(|status| row.get(5) == Ok(status)) {
+            self.bytes += row.get_ref(7)?.as_blob().map_or(0, <[u8]>::len);
             self.rows.extend(self.shared.keep(read_record(self.conn, self.tags, row))?);
         }
         Ok(())

@@ -101,11 +101,11 @@ async fn pages_are_the_whole_however_early_a_search_stops() {
         });
         let (records, transitions): (Vec<i64>, Vec<i64>) =
             (of_records.map(|row| row.id).collect(), of_transitions.map(|row| row.id).collect());
-        for most in [1, 5, MAX_VISITED] {
+        for most in [Most { visited: 1, ..MOST }, Most { visited: 5, ..MOST }, Most { bytes: 500, ..MOST }, MOST] {
             let found = whole(&query, |row: &RecordRow| row.id, |q| reader.find_records(q, most));
-            assert_eq!(found, records, "{query:?} {most}");
+            assert_eq!(found, records, "{query:?} {most:?}");
             let found = whole(&query, |row: &TransitionRow| row.id, |q| reader.find_transitions(q, most));
-            assert_eq!(found, transitions, "{query:?} {most}");
+            assert_eq!(found, transitions, "{query:?} {most:?}");
         }
     }
     drop(reader);
@@ -124,9 +124,30 @@ async fn until_is_found_by_halves() {
     let mut reader = store.reader().unwrap();
     let query = Query { until: Some(Timestamp(500 * MINUTE)), limit: 5, ..Query::default() };
     // No more than the hour in which a row may be late.
-    let page = reader.find_records(&query, 15).unwrap();
+    let page = reader.find_records(&query, Most { visited: 15, ..MOST }).unwrap();
     assert_eq!(page.rows.len(), 5);
     assert!(page.rows.iter().all(|row| row.record.time <= Timestamp(500 * MINUTE)));
+    drop(reader);
+    store.close().await.unwrap();
+}
+
+/// However many are asked for, and however large they are.
+#[tokio::test]
+async fn a_page_is_not_much_larger_than_its_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(Config::new(directory.path()), |_| {}).unwrap();
+    for number in 1..=50 {
+        store.submit(entry(number)).unwrap();
+    }
+    store.flush().await.unwrap();
+    let mut reader = store.reader().unwrap();
+    let query = Query { limit: 50, ..Query::default() };
+    let all = reader.find_records(&query, MOST).unwrap().rows.len();
+    let one = reader.find_records(&query, Most { bytes: 1, ..MOST }).unwrap();
+    let some = reader.find_records(&query, Most { bytes: 1_000, ..MOST }).unwrap();
+    assert_eq!((all, one.rows.len()), (50, 1));
+    assert!((2..50).contains(&some.rows.len()), "{} rows", some.rows.len());
+    assert_eq!(some.searched_down_to, some.rows.last().map(|row| row.id));
     drop(reader);
     store.close().await.unwrap();
 }
