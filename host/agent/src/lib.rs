@@ -8,8 +8,8 @@
 //! - `trust`: which plugins are taken, and what their checks may be granted at most
 //! - `selfcheck`: the built-in check of the agent itself, fed by `stats`, `process` and `cgroup`; `uplink`: whether this
 //!   node is cut off
-//! - `allocator`: what programs tell the C library; `adapters`: what the web asks for; `outward`: what plugins asked of the world, as metrics
-//! - `cmd`: one file for each subcommand
+//! - `adapters`: what the web asks for; `outward`: what plugins asked of the world, as metrics
+//! - `cmd`: one file for each subcommand; `allocator`: what a program tells the C library
 //!
 //! Absent by design: Wasmtime, SQLite, InfluxDB's protocol, HTTP: each has a crate of its own.
 

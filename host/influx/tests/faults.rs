@@ -298,6 +298,7 @@ async fn a_full_request_does_not_wait_for_the_interval() {
     let sent = lines(&mock.asked());
     assert_eq!((sent.len(), sent.iter().collect::<BTreeSet<_>>().len()), (12_000, 12_000));
     let asked = mock.asked();
+    assert!(asked.iter().any(|asked| asked.text().lines().count() == 5_000), "one was full");
     assert!(asked.len() < 12, "{} requests", asked.len());
     assert!(asked.iter().all(|asked| asked.text().lines().count() <= 5_000 && asked.text().len() <= 1 << 20));
     assert_eq!(close(directory.path(), store).await.record, 6_000);

@@ -1,7 +1,8 @@
 //! Measures what the design promises, each figure beside a control from the same run, and prints one table.
 //!
-//! `cargo xtask bench [--quick] [--json] [--release] [ROW…]`. Each row is measured in a process of its own, so that none inherits
-//! another's memory, threads or caches; what the agent talks to is in further processes, whose work does not count.
+//! `cargo xtask bench [--quick] [--json] [--release] [ROW…]`. Each row is measured in a process of its own, so that none
+//! inherits another's memory, threads or caches; what the agent talks to is in further processes, whose work does not
+//! count.
 //!
 //! - `table`: which rows there are, and the table; `prepare`: guests, the C program and the certificate
 //! - `rig`: an agent in this process, and what it did between two moments; `servers`: the other side of its sockets

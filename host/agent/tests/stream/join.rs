@@ -343,8 +343,7 @@ pub(crate) fn assert_same_samples(store: &Points, server: &Server) {
     [&mut expected, &mut found].into_iter().for_each(ordered);
     for (series, samples) in &expected {
         let there = found.get(series).unwrap_or_else(|| panic!("not on the server: {series:?}"));
-        // It keeps twelve digits.
-        let same = |(a, b): (&(i64, f64), &(i64, f64))| a.0 == b.0 && (a.1 - b.1).abs() <= 1e-11 * a.1.abs();
+        let same = |(a, b): (&(i64, f64), &(i64, f64))| a.0 == b.0 && (a.1 - b.1).abs() <= twelfth_digit(a.1);
         assert!(
             samples.len() == there.len() && samples.iter().zip(there).all(same),
             "{series:?}: {samples:?} {there:?}"
@@ -375,4 +374,9 @@ fn exported(server: &Server, texts: &[String]) -> Samples {
         samples.entry((metric, tags)).or_default().extend(pairs);
     }
     samples
+}
+
+/// What a one is worth there: VictoriaMetrics keeps twelve significant digits and cuts off the rest.
+fn twelfth_digit(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { 10_f64.powi(value.abs().log10().floor() as i32 - 11) }
 }

@@ -1,10 +1,12 @@
 //! Who listens in the namespace: on every forbidden address, counting; one server that may be reached; one for names.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::support::DEADLINE;
 
 /// A server that a check may reach by name, and which sends on to wherever it is asked to.
 pub(crate) const GOOD: &str = "10.1.1.1";
@@ -61,8 +63,27 @@ impl Listeners {
 
     /// Who came since the last question.
     pub(crate) fn visits(&self) -> Visits {
-        let came = self.0.iter().map(|(whom, count)| (*whom, count.swap(0, Ordering::SeqCst)));
+        let came = self.0.iter().map(|(whom, count)| {
+            visit(*whom);
+            (*whom, count.swap(0, Ordering::SeqCst) - 1)
+        });
         came.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// Comes by and waits for the answer: visitors are served one after the other, so whoever came before is counted by then.
+fn visit((protocol, address): (&'static str, SocketAddr)) {
+    if protocol == "tcp" {
+        let mut answer = Vec::new();
+        // A reset is an end, too: nobody has read what we never sent.
+        drop(TcpStream::connect(address).unwrap().read_to_end(&mut answer));
+        assert!(!answer.is_empty(), "{address} does not answer");
+    } else {
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind((any, 0)).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.send_to(b"here", address).unwrap();
+        socket.recv_from(&mut [0; 16]).unwrap();
     }
 }
 

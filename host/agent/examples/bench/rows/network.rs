@@ -68,15 +68,15 @@ async fn lags(live: &Live, length: Duration) -> Result<(Lags, Lags)> {
 
 /// A GET over a new connection.
 pub(crate) fn http(setting: &Setting) -> Result<Measured> {
-    probe(setting, "http", 0, false)
+    probe(setting, "http", 0)
 }
 
 /// The same with TLS.
 pub(crate) fn tls(setting: &Setting) -> Result<Measured> {
-    probe(setting, "https", 2, true)
+    probe(setting, "https", 2)
 }
 
-fn probe(setting: &Setting, scheme: &str, port: usize, secure: bool) -> Result<Measured> {
+fn probe(setting: &Setting, scheme: &str, port: usize) -> Result<Measured> {
     let server = Server::start(Kind::Web, &setting.place)?;
     let address = server.address(port)?;
     let checks =
@@ -96,7 +96,7 @@ fn probe(setting: &Setting, scheme: &str, port: usize, secure: bool) -> Result<M
         live.stop().await?;
         anyhow::Ok((costs, guests, rate))
     })?;
-    let authority = secure.then(|| setting.place.authority());
+    let authority = (scheme == "https").then(|| setting.place.authority());
     let bare = (0..REPEATS).map(|_| bare::exchanges(address, authority.as_deref(), setting.seconds(5, 2)));
     let bare = bare.collect::<Result<Vec<_>>>()?;
     Ok(Measured {
